@@ -1,7 +1,8 @@
-"""The `edgevision` command: its list of commands, and the one place where errors become a line and an exit code.
+"""The `edgevision` command: its list of commands, and the one place where errors become one line.
 
-A command is one function in one file of `edgevision/commands/`. The file imports nothing heavy at its top, so that
-`edgevision --help` stays fast; the function's docstring is its help, and ends with examples after a line `\\b`.
+A command is one function in one file of `edgevision/commands/`. The file imports nothing heavy at its top,
+so that `edgevision --help` stays fast; the function's docstring is its help, and ends with examples after
+a line that holds only `\\b`. To add a command, import its file here and add it to COMMANDS or GROUPS.
 """
 
 import errno
@@ -62,8 +63,8 @@ for _name, _group in GROUPS.items():
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line `arguments` (default: the process's) and return the exit code.
 
-    0 done, 1 an error, 2 wrong usage, 130 interrupted. An error is one line on stderr; with EDGEVISION_DEBUG=1 in
-    the environment its traceback is shown instead.
+    0 done, 1 an error, 2 wrong usage, 130 interrupted. An error is one line on stderr; with
+    EDGEVISION_DEBUG=1 in the environment its traceback is shown instead.
     """
     debug = os.environ.get("EDGEVISION_DEBUG", "") not in ("", "0")
     try:

@@ -10,7 +10,7 @@
 class UserError(Exception):
     """An error with a message for people, an optional next step, and the exit code of the command.
 
-    `message` says where, what was expected and what came; `hint` says what to do, as an imperative without full stop.
+    `message` says where, what was expected and what came; `hint` says what to do, without a full stop.
     """
 
     def __init__(self, message: str, hint: str | None = None, code: int = 1) -> None:
