@@ -12,6 +12,11 @@ A message says where, what was expected and what came; the hint says what to do.
 """
 
 
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+
 class ConversionError(Exception):
     """Base of all errors of the compiler; `str()` is the message and, on its own line, the hint."""
 
@@ -46,6 +51,12 @@ class ShapeError(ConversionError):
 
 class UnsupportedOp(ConversionError):
     """The target cannot express an op; the message lists every such op of the graph at once."""
+
+    @classmethod
+    def listing(cls, missing: Mapping[str, str]) -> UnsupportedOp:
+        """The error for several ops; `missing` maps an op, with its reason, to the weight nearest to it."""
+        parts = [f"{op} (near {where})" if where else op for op, where in missing.items()]
+        return cls(f"cannot convert {', '.join(parts)}", hint="compute this part outside, or with other operations")
 
 
 __all__ = [

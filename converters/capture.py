@@ -1,0 +1,247 @@
+"""From an MLX function to a Graph. The only file that knows the record format of `mx.export_function`.
+
+The function is traced, not run: MLX streams one record per primitive. Named dimensions are found by tracing at several
+sizes and fitting every integer that differs (`converters.fit`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+
+from converters.dtypes import dtype_name
+from converters.errors import CaptureError, ConversionError, UnsupportedOp
+from converters.graph import Builder, Dim, Graph, Value
+from converters.records import DECODERS, decode
+from converters.sampling import general_traces
+from converters.sizes import Shape, sizes_in, substitute
+from converters.snapshot import address, modules_of, refuse_training, to_numpy, untouched, weight_names
+from converters.specs import Image, Spec
+
+DimLike = Dim | tuple[int, int] | int
+
+
+def capture(
+    fn: Callable[..., Any],
+    inputs: Mapping[str, Spec | Image],
+    outputs: Sequence[str] | None = None,
+    dims: Mapping[str, DimLike] | None = None,
+    states: Mapping[str, str] | None = None,
+    module: nn.Module | None = None,
+) -> Graph:
+    """Trace `fn(*arrays)`, the arrays in the order of `inputs`, into a Graph. The user's modules stay as they are.
+
+    Args:
+        fn: takes `mx.array`s; returns an array or nested tuples, lists and dicts of arrays.
+        inputs: name to `Spec` (strings in a shape are dynamic dimensions) or `Image`.
+        outputs: names of the results in leaf order; default "output", "output_0", or the dict's keys.
+        dims: bounds of the dynamic dimensions: a `Dim`, (low, high), or one size; default 1 to any.
+        states: which input carries which output on.
+        module: whose weights to name; default: those found in `fn`.
+
+    Raises:
+        CaptureError: where the function cannot be traced, or its structure depends on a dimension.
+    """
+    specs = {name: spec.spec if isinstance(spec, Image) else spec for name, spec in inputs.items()}
+    for name, spec in specs.items():
+        if not isinstance(spec, Spec):
+            raise CaptureError(f"input {name!r} is described by {spec!r}", hint="use a converters.Spec or Image")
+    bounds = _bounds(specs, dims or {})
+    modules = modules_of(fn, module)
+    refuse_training(modules)
+    with untouched(modules):
+        tracer = Tracer(fn, specs)
+        general = general_traces(tracer, bounds, set(dims or {}))
+        graph = build(general.trace, specs, weight_names(modules), outputs, tracer.output_names)
+        bounds = general.check_special_sizes(graph, set(dims or {}))
+    images = {name: spec for name, spec in inputs.items() if isinstance(spec, Image)}
+    return graph.replace(dims=bounds, states=_states(states or {}, graph), images=images)
+
+
+def _bounds(specs: Mapping[str, Spec], dims: Mapping[str, DimLike]) -> dict[str, Dim]:
+    named = {name for spec in specs.values() for size in sizes_in(spec.shape) for name in size.names()}
+    unknown = sorted(set(dims) - named)
+    if unknown:
+        raise CaptureError(f"dims names {', '.join(unknown)}, the inputs have {', '.join(sorted(named)) or 'none'}")
+    bounds = {}
+    for name in sorted(named):
+        given = dims.get(name, Dim())
+        bounds[name] = Dim(sizes=[given]) if isinstance(given, int) else given if isinstance(given, Dim) else Dim(*given)
+    return bounds
+
+
+def _states(states: Mapping[str, str], graph: Graph) -> dict[str, str]:
+    by_name = {value.name: value for value in graph.inputs}
+    for source, result in states.items():
+        if source not in by_name:
+            raise CaptureError(f"state {source!r} is not an input; there are {', '.join(by_name)}")
+        if result not in graph.outputs:
+            raise CaptureError(f"state output {result!r} is not an output; there are {', '.join(graph.outputs)}")
+        if by_name[source].dtype != graph.outputs[result].dtype:
+            raise CaptureError(f"state {source!r} is {by_name[source]}, {result!r} is {graph.outputs[result]}")
+    return dict(states)
+
+
+@dataclass
+class Trace:
+    """What one call of `mx.export_function` streamed, in plain tuples."""
+
+    inputs: list[tuple[str, Shape, str]] = field(default_factory=list)
+    outputs: list[tuple[str, Shape, str]] = field(default_factory=list)
+    constants: dict[str, Any] = field(default_factory=dict)
+    records: list[tuple[str, tuple[Any, ...], tuple[Any, ...], tuple[Any, ...]]] = field(default_factory=list)
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        kind = event["type"]
+        if kind == "inputs":
+            self.inputs = [_plain(item) for item in event["inputs"]]
+        elif kind == "outputs":
+            self.outputs = [_plain(item) for item in event["outputs"]]
+        elif kind == "constants":
+            self.constants = dict(event["constants"])
+        elif kind == "primitive":
+            names = tuple(name for name, *_ in event["inputs"])
+            results = tuple(_plain(item) for item in event["outputs"])
+            self.records.append((event["name"], _plain(event["arguments"]), names, results))
+
+
+def _plain(item: Any) -> Any:
+    if isinstance(item, list | tuple):
+        return tuple(_plain(part) for part in item)
+    return dtype_name(item) if isinstance(item, mx.Dtype) else item
+
+
+class Tracer:
+    """Traces one function at given sizes; keeps the names of its outputs."""
+
+    def __init__(self, fn: Callable[..., Any], specs: Mapping[str, Spec]):
+        self.fn, self.specs = fn, specs
+        self.output_names: list[str] = []
+
+    def arrays(self, sizes: Mapping[str, int]) -> list[mx.array]:
+        """Zeros of the inputs' shapes."""
+        return [
+            mx.zeros(substitute(spec.shape, sizes), getattr(mx, spec.dtype if spec.dtype != "bool" else "bool_"))
+            for spec in self.specs.values()
+        ]
+
+    def __call__(self, sizes: Mapping[str, int]) -> Trace:
+        """Trace at `sizes`; CaptureError explains what the function did that cannot be traced."""
+        trace = Trace()
+        with mx.stream(mx.cpu):
+            mx.disable_compile()
+            try:
+                mx.export_function(trace, self.flat, *self.arrays(sizes))
+            except ConversionError:
+                raise
+            except Exception as error:
+                raise CaptureError(_explain(error), hint=_cure(error)) from error
+        return trace
+
+    def flat(self, *arrays: mx.array) -> list[mx.array]:
+        """The function with its results as a flat list."""
+        leaves = list(_leaves(self.fn(*arrays), ""))
+        for name, leaf in leaves:
+            if not isinstance(leaf, mx.array):
+                raise CaptureError(
+                    f"output {name or 'output'} is {type(leaf).__name__}, not an mx.array",
+                    hint="return arrays, or nested tuples, lists and dicts of arrays",
+                )
+        if not leaves:
+            raise CaptureError("the function returns no array")
+        self.output_names = [name or "output" for name, _ in leaves]
+        return [leaf for _, leaf in leaves]
+
+
+def _leaves(result: Any, path: str) -> Any:
+    if isinstance(result, dict):
+        for key, part in result.items():
+            yield from _leaves(part, f"{path}.{key}" if path else str(key))
+    elif isinstance(result, list | tuple):
+        for index, part in enumerate(result):
+            yield from _leaves(part, f"{path}.{index}" if path else f"output_{index}")
+    else:
+        yield path, result
+
+
+def _explain(error: Exception) -> str:
+    text = str(error).strip() or type(error).__name__
+    if "Attempting to eval" in text:
+        return "the function needs an array's value while it is traced (.item(), a Python `if` on an array, or NumPy)"
+    if "convert" in text and "Python scalars" in text:
+        return "the function turns an array into a Python number (.item(), int() or float() of an array)"
+    if "Unable to get state for primitive" in text:
+        return f"MLX cannot export one of the function's operations: {text}"
+    return f"the function failed while it was traced: {type(error).__name__}: {text}"
+
+
+def _cure(error: Exception) -> str | None:
+    text = str(error)
+    if "Attempting to eval" in text or "Python scalars" in text:
+        return "use mx.where, mx.take and other array operations instead of Python values"
+    return None
+
+
+def build(
+    trace: Trace, specs: Mapping[str, Spec], names: Mapping[int, str], outputs: Sequence[str] | None, found: list[str]
+) -> Graph:
+    """The Graph of a (merged) trace."""
+    b = Builder()
+    values: dict[str, Value] = {}
+    inputs = []
+    for (key, _, _), (name, spec) in zip(trace.inputs, specs.items(), strict=True):
+        values[key] = Value(name, spec.shape, spec.dtype)
+        inputs.append(values[key])
+    for key, constant in trace.constants.items():
+        values[key] = _constant(b, constant, names)
+    missing: dict[str, str] = {}
+    for op, arguments, operands, results in trace.records:
+        inferred = [(shape, dtype) for _, shape, dtype in results]
+        if op in DECODERS:
+            computed = decode(b, op, arguments, tuple(values[key] for key in operands), inferred)
+        else:
+            computed = tuple(Value(op, shape, dtype) for shape, dtype in inferred)
+            missing.setdefault(op, _nearest_weight(b, [values[key] for key in operands]))
+        values.update(zip((key for key, _, _ in results), computed, strict=True))
+    if missing:
+        raise UnsupportedOp.listing(missing)
+    chosen = list(outputs) if outputs is not None else found
+    if len(chosen) != len(trace.outputs):
+        raise CaptureError(f"outputs names {len(chosen)} arrays, the function returns {len(trace.outputs)}")
+    if len(set(chosen)) != len(chosen) or set(chosen) & set(specs):
+        repeated = sorted({n for n in chosen if chosen.count(n) > 1 or n in specs})
+        raise CaptureError(f"the name {', '.join(repeated)} stands for two inputs or outputs", hint="give outputs=[...]")
+    results = {name: values[key] for name, (key, _, _) in zip(chosen, trace.outputs, strict=True)}
+    graph = Graph(tuple(inputs), results, tuple(b.nodes), b.constants)
+    graph.verify()
+    return graph
+
+
+def _nearest_weight(b: Builder, operands: Sequence[Value]) -> str:
+    """The named constant that is the fewest operations upstream: where in the user's model an operation is."""
+    producers = {value: node for node in b.nodes for value in node.outputs}
+    front, seen = list(operands), set(operands)
+    while front:
+        for value in front:
+            if value in b.constants and value.name != "constant":
+                return value.name
+        front = [v for value in front if value in producers for v in producers[value].inputs if v not in seen]
+        seen.update(front)
+    return ""
+
+
+def _constant(b: Builder, constant: Any, names: Mapping[int, str]) -> Value:
+    if isinstance(constant, mx.array):
+        mx.eval(constant)
+        name = names.get(address(constant), "constant") if constant.size else "constant"
+        return b.constant(to_numpy(constant), name)
+    size, dtype, form = constant
+    value = b("Dimension", size=size, dtype=dtype)
+    if form == "reciprocal":
+        return b("Divide", b.constant(1, dtype=dtype), value)
+    return b(form, value) if form else value

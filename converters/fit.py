@@ -1,0 +1,90 @@
+"""Turning numbers seen at several sizes into formulas: the arithmetic of differential capture.
+
+Given the sizes of the named dimensions in each trace and the integer that was seen there, find the polynomial that
+explains all of them. Few terms are tried before many; the last samples are left out of the fit and only verify it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from itertools import combinations, combinations_with_replacement
+
+from converters.sizes import AnySize, Monomial, combine, substitute
+
+DEGREE = 4
+
+
+class Fitter:
+    """Finds formulas for values over fixed samples; remembers what it found.
+
+    Args:
+        samples: the dimensions' sizes in each trace.
+    """
+
+    def __init__(self, samples: Sequence[dict[str, int]]):
+        self.samples = samples
+        self.names = sorted(samples[0]) if samples else []
+        self._known: dict[tuple[int, ...], AnySize | None] = {}
+
+    def fit(self, values: Sequence[int]) -> AnySize | None:
+        """The polynomial that gives `values` at the samples, or None."""
+        key = tuple(values)
+        if key not in self._known:
+            self._known[key] = values[0] if len(set(values)) == 1 else self._search(values)
+        return self._known[key]
+
+    def _search(self, values: Sequence[int]) -> AnySize | None:
+        rows = {m: [_power(m, sample) for sample in self.samples] for m in self._monomials()}
+        for terms in self._candidates(list(rows)):
+            if len(terms) > max(2, len(self.samples) - 2):
+                return None
+            factors = solve([[rows[m][i] for m in terms] for i in range(len(values))], list(values))
+            if factors is not None:
+                size = combine(zip(terms, factors, strict=True))
+                if all(substitute(size, s) == v for s, v in zip(self.samples, values, strict=True)):
+                    return size
+        return None
+
+    def _monomials(self) -> list[Monomial]:
+        monomials: list[Monomial] = [()]
+        for degree in range(1, DEGREE + 1):
+            monomials += combinations_with_replacement(self.names, degree)
+        # a power of one name beyond the square has not been seen in a shape
+        return [m for m in monomials if all(m.count(name) <= 2 for name in m)]
+
+    def _candidates(self, monomials: list[Monomial]) -> Iterator[tuple[Monomial, ...]]:
+        for count in (1, 2, 3):
+            yield from combinations(monomials, count)
+        small = [m for m in monomials if len(m) <= 2 or len(set(m)) == len(m)]
+        yield from combinations(small, 4)
+        for degree in (2, 3):
+            yield tuple(m for m in monomials if len(m) <= degree and len(set(m)) == len(m))
+            yield tuple(m for m in monomials if len(m) <= degree)
+
+
+def _power(monomial: Monomial, sizes: dict[str, int]) -> int:
+    result = 1
+    for name in monomial:
+        result *= sizes[name]
+    return result
+
+
+def solve(matrix: list[list[int]], values: list[int]) -> list[Fraction] | None:
+    """The exact solution of an over-determined linear system, or None where none or many exist."""
+    rows = [[Fraction(v) for v in (*row, value)] for row, value in zip(matrix, values, strict=True)]
+    unknowns = len(matrix[0])
+    for column in range(unknowns):
+        pivot = next((r for r in range(column, len(rows)) if rows[r][column]), None)
+        if pivot is None:
+            return None
+        rows[column], rows[pivot] = rows[pivot], rows[column]
+        lead = rows[column][column]
+        rows[column] = [v / lead for v in rows[column]]
+        for r, row in enumerate(rows):
+            if r != column and row[column]:
+                factor = row[column]
+                rows[r] = [v - factor * w for v, w in zip(row, rows[column], strict=True)]
+    if any(row[-1] for row in rows[unknowns:]):
+        return None
+    return [rows[i][-1] for i in range(unknowns)]

@@ -1,0 +1,9 @@
+"""What each op means, by family; `OPS` is the registry that everything else reads."""
+
+from converters.ops import activation, convolution, elementwise, linear, reduce, shape
+from converters.ops.definition import Op
+
+FAMILIES = (elementwise, shape, reduce, linear, convolution, activation)
+OPS: dict[str, Op] = {op.name: op for family in FAMILIES for op in family.OPS}
+
+__all__ = ["FAMILIES", "OPS", "Op"]

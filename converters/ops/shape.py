@@ -1,0 +1,96 @@
+"""Ops that move elements without computing: reshapes, slices, joins, and the arrays made from sizes alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from converters.dtypes import numpy_dtype
+from converters.errors import ShapeError
+from converters.graph import Value
+from converters.ops.definition import Inferred, Op
+from converters.sizes import AnySize, Shape, floor_divide, product
+
+
+def _reshape_shape(x: Value, shape: Shape) -> Inferred:
+    before, after = product(x.shape), product(shape)
+    if before != after:
+        raise ShapeError(f"{x.shape} has {before} elements, {shape} has {after}")
+    return [(shape, x.dtype)]
+
+
+def _concatenate_shape(*values: Value, axis: int) -> Inferred:
+    shape = list(values[0].shape)
+    shape[axis] = sum((value.shape[axis] for value in values[1:]), shape[axis])  # type: ignore[arg-type]
+    return [(tuple(shape), values[0].dtype)]
+
+
+def _split_shapes(x: Value, sizes: tuple[AnySize, ...], axis: int) -> Inferred:
+    return [((*x.shape[:axis], size, *x.shape[axis + 1 :]), x.dtype) for size in sizes]
+
+
+def _split(x: np.ndarray, sizes: tuple[int, ...], axis: int) -> tuple[np.ndarray, ...]:
+    return tuple(np.split(x, np.cumsum(sizes)[:-1], axis=axis))
+
+
+def slice_length(start: AnySize, end: AnySize, stride: int) -> AnySize:
+    """How many elements a slice has; MLX gives normalised bounds, an end of -1 is before the first element."""
+    span = end - start if stride > 0 else start - end
+    if isinstance(span, int):
+        return max(0, -(-span // abs(stride)))
+    return floor_divide(span + (abs(stride) - 1), abs(stride))
+
+
+def _slice_shape(x: Value, start: Shape, end: Shape, strides: tuple[int, ...]) -> Inferred:
+    return [(tuple(slice_length(*bounds) for bounds in zip(start, end, strides, strict=True)), x.dtype)]
+
+
+def _slice(x: np.ndarray, start: Any, end: Any, strides: Any) -> np.ndarray:
+    return x[tuple(slice(b, None if e < 0 else e, s) for b, e, s in zip(start, end, strides, strict=True))]
+
+
+def _pad_shape(x: Value, value: Value, low: Shape, high: Shape) -> Inferred:
+    return [(tuple(s + a + b for s, a, b in zip(x.shape, low, high, strict=True)), x.dtype)]
+
+
+def _pad(x: np.ndarray, value: np.ndarray, low: Any, high: Any) -> np.ndarray:
+    return np.pad(x, list(zip(low, high, strict=True)), constant_values=value[()])
+
+
+def _as_strided(x: np.ndarray, shape: Any, strides: Any, offset: int) -> np.ndarray:
+    flat = np.ascontiguousarray(x).reshape(-1)[offset:]
+    return np.lib.stride_tricks.as_strided(flat, shape, [s * x.itemsize for s in strides]).copy()
+
+
+def _arange(start: Any, step: Any, size: int, dtype: str) -> np.ndarray:
+    return (start + step * np.arange(size)).astype(numpy_dtype(dtype))
+
+
+def _transpose_shape(x: Value, axes: tuple[int, ...]) -> Inferred:
+    return [(tuple(x.shape[axis] for axis in axes), x.dtype)]
+
+
+def inverse_permutation(axes: tuple[int, ...]) -> tuple[int, ...]:
+    """The permutation that undoes `axes`."""
+    return tuple(int(i) for i in np.argsort(axes))
+
+
+OPS = (
+    Op("Reshape", ("shape",), lambda x, shape: x.reshape(shape), _reshape_shape),
+    Op("Transpose", ("axes",), lambda x, axes: x.transpose(axes), _transpose_shape),
+    Op("Broadcast", ("shape",), lambda x, shape: np.broadcast_to(x, shape), lambda x, shape: [(shape, x.dtype)]),
+    Op("Concatenate", ("axis",), lambda *xs, axis: np.concatenate(xs, axis), _concatenate_shape),
+    Op("Split", ("sizes", "axis"), _split, _split_shapes),
+    Op("Slice", ("start", "end", "strides"), _slice, _slice_shape),
+    Op("Pad", ("low", "high"), _pad, _pad_shape),
+    Op("AsStrided", ("shape", "strides", "offset"), _as_strided, lambda x, shape, **_: [(shape, x.dtype)]),
+    Op("Arange", ("start", "step", "size", "dtype"), _arange, lambda size, dtype, **_: [((size,), dtype)]),
+    Op(
+        "Dimension",
+        ("size", "dtype"),
+        lambda size, dtype: np.asarray(size, numpy_dtype(dtype)),
+        lambda size, dtype: [((), dtype)],
+    ),
+)
+

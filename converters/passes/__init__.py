@@ -1,0 +1,36 @@
+"""The passes, one idea per file, and `PIPELINE`, the order in which every graph goes through them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from converters.graph import Graph
+from converters.passes import activations, broadcasts, layout, linear, pooling, reshapes, units
+from converters.pattern import Rule, rewrite
+
+PIPELINE: tuple[tuple[str, tuple[Rule, ...]], ...] = (
+    ("broadcasts", broadcasts.RULES),  # first: every later pattern is written without broadcasts
+    ("reshapes", reshapes.RULES),  # before pooling, which expects reductions without unit axes
+    ("pooling", pooling.RULES),
+    ("activations", activations.RULES),
+    ("linear", linear.RULES),  # before layout, which permutes the weights of a linear layer
+    ("layout", layout.RULES),
+    ("units", units.RULES),  # after layout: as reshapes these transposes would no longer cancel
+)
+
+
+def stages(graph: Graph) -> Iterator[tuple[str, Graph]]:
+    """The graph after each pass of the pipeline."""
+    for name, rules in PIPELINE:
+        graph = rewrite(graph, rules)
+        yield name, graph
+
+
+def optimize(graph: Graph) -> Graph:
+    """The graph after the whole pipeline."""
+    for _, result in stages(graph):
+        graph = result
+    return graph
+
+
+__all__ = ["PIPELINE", "optimize", "stages"]

@@ -1,0 +1,44 @@
+"""Broadcasts that the op itself would do.
+
+    y = Broadcast(b, shape=(batch, 28, 28, 6))        z = Add(x, b)
+    z = Add(x, y)                               ->
+"""
+
+from __future__ import annotations
+
+from converters.errors import ShapeError
+from converters.graph import Builder, Value
+from converters.ops import OPS
+from converters.ops.elementwise import BINARY, COMPARISONS, FLOAT_BINARY
+from converters.pattern import Match, Rule, op
+
+BROADCASTING = "|".join([*BINARY, *FLOAT_BINARY, *COMPARISONS, "Equal", "Select", "AddMM"])
+
+
+def _without(m: Match) -> tuple[Value, ...] | None:
+    """The operands with as few broadcasts as the result's shape allows, or None where all are needed."""
+    operands = list(m.root.inputs)
+    for index, value in enumerate(m.root.inputs):
+        node = m.graph.producers.get(value)
+        if node is None or node.op != "Broadcast" or (m.root.op == "AddMM" and index < 2):
+            continue
+        trial = [*operands[:index], node.inputs[0], *operands[index + 1 :]]
+        try:
+            if OPS[m.root.op].infer(*trial, **m.root.attrs)[0][0] == m.root.output.shape:
+                operands = trial
+        except ShapeError:
+            continue
+    return None if operands == list(m.root.inputs) else tuple(operands)
+
+
+def _replace(b: Builder, m: Match) -> Value:
+    operands = _without(m)
+    assert operands is not None
+    return b(m.root.op, *operands, **m.root.attrs)
+
+
+def _check(m: Match) -> str | None:
+    return "the result needs its broadcasts" if _without(m) is None else None
+
+
+RULES = (Rule("drop-broadcast", op(BROADCASTING), _replace, _check),)

@@ -1,0 +1,170 @@
+"""Convolutions and poolings take channels first, as the targets do; the transposes this needs move to the edges.
+
+    y = Convolution(x, w)                             a = Transpose(x, axes=(0, 3, 1, 2))
+    z = ReLU(y)                                       y = Convolution(a, w', channels_first=True)
+                                                ->    z' = ReLU(y)
+                                                      z = Transpose(z', axes=(0, 2, 3, 1))
+
+Transposes sink through ops that do not mind the order of axes until they meet their inverse, the weights of a linear
+layer that follows a flattening, or an output.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from converters.graph import Builder, Value
+from converters.ops import OPS
+from converters.ops.convolution import to_last
+from converters.ops.elementwise import ELEMENTWISE
+from converters.ops.shape import inverse_permutation
+from converters.passes import reshapes
+from converters.pattern import Match, Rule, const, op, var
+from converters.sizes import is_static
+
+ONE_AXIS = "Softmax|LogSumExp|Sort|ArgSort|Partition|ArgPartition|Scan"
+ACTIVATIONS = "ReLU|GELU|SiLU"
+
+
+def _channels_first(b: Builder, m: Match) -> Value:
+    expand = OPS[m.root.op].expand
+    assert expand is not None
+    result = expand(b, *m.root.inputs, **m.root.attrs)
+    assert isinstance(result, Value)
+    return result
+
+
+def _transposed_axes(m: Match) -> tuple[int, ...] | None:
+    """The permutation shared by all transposed operands of the root, or None."""
+    found = set()
+    for value in m.root.inputs:
+        node = m.graph.producers.get(value)
+        if node is not None and node.op == "Transpose":
+            axes = node.attrs["axes"]
+            if m.graph.uses.get(value, 0) > 1 and axes != to_last(len(axes)):
+                return None
+            found.add(axes)
+    return found.pop() if len(found) == 1 else None
+
+
+def _before(m: Match, value: Value, axes: tuple[int, ...], b: Builder | None = None) -> Value | None:
+    """What `value` is before the transpose by `axes`; None where that is not known for free."""
+    node = m.graph.producers.get(value)
+    if node is not None and node.op == "Transpose" and node.attrs["axes"] == axes:
+        return node.inputs[0]
+    if all(size == 1 for size in value.shape):
+        return value
+    moves_units = len(value.shape) <= 1 or sum(size != 1 for size in value.shape) <= 1
+    if value not in m.graph.constants and not (moves_units and is_static(value.shape)):
+        return None
+    if b is None:
+        return value
+    wide = b("Reshape", value, shape=(1,) * (len(axes) - len(value.shape)) + value.shape)
+    return b("Transpose", wide, axes=inverse_permutation(axes))
+
+
+def _check_elementwise(m: Match) -> str | None:
+    axes = _transposed_axes(m)
+    if axes is None or len(axes) != len(m.root.output.shape):
+        return "no common transpose"
+    known = all(_before(m, value, axes) is not None for value in m.root.inputs)
+    return None if known else "an operand has another layout"
+
+
+def _sink_elementwise(b: Builder, m: Match) -> Value:
+    axes = _transposed_axes(m)
+    assert axes is not None
+    operands = [_before(m, value, axes, b) for value in m.root.inputs]
+    y = b(m.root.op, *(value for value in operands if value is not None), **m.root.attrs)
+    return b("Transpose", y, axes=axes)
+
+
+def _check_concatenate(m: Match) -> str | None:
+    axes = _transposed_axes(m)
+    producers = [m.graph.producers.get(value) for value in m.root.inputs]
+    if axes is None or any(node is None or node.op != "Transpose" for node in producers):
+        return "not all operands are transposed alike"
+    return None
+
+
+def _sink_concatenate(b: Builder, m: Match) -> Value:
+    axes = _transposed_axes(m)
+    assert axes is not None
+    operands = [m.graph.producers[value].inputs[0] for value in m.root.inputs]
+    return b("Transpose", b("Concatenate", *operands, axis=axes[m.root.attrs["axis"]]), axes=axes)
+
+
+def _movable(m: Match) -> str | None:
+    axes = m.node("t").attrs["axes"]
+    if m.graph.uses.get(m["t"], 0) > 1 and axes != to_last(len(axes)):
+        return "the transposed value has other uses"
+    return None
+
+
+def _sink_one_axis(b: Builder, m: Match) -> Value:
+    axes = m.node("t").attrs["axes"]
+    y = b(m.root.op, m["x"], **{**m.root.attrs, "axis": axes[m.root.attrs["axis"]]})
+    return b("Transpose", y, axes=axes)
+
+
+def _sink_reduce(b: Builder, m: Match) -> Value:
+    axes, attrs = m.node("t").attrs["axes"], dict(m.root.attrs)
+    gone = attrs["axes"] if m.root.op == "Reduce" else (attrs["axis"],)
+    moved = tuple(sorted(axes[axis] for axis in gone))
+    y = b(m.root.op, m["x"], **{**attrs, **({"axes": moved} if m.root.op == "Reduce" else {"axis": moved[0]})})
+    if attrs["keepdims"]:
+        return b("Transpose", y, axes=axes)
+    left = [axis for position, axis in enumerate(axes) if position not in gone]
+    order = tuple(int(i) for i in np.argsort(np.argsort(left)))
+    return b("Transpose", y, axes=order)
+
+
+def _sink_per_axis(b: Builder, m: Match) -> Value:
+    """Pad and Slice: their attributes list one entry per axis."""
+    axes = m.node("t").attrs["axes"]
+    back = inverse_permutation(axes)
+    attrs = {name: tuple(value[axis] for axis in back) for name, value in m.root.attrs.items()}
+    y = b(m.root.op, m["x"], *m.root.inputs[1:], **attrs)
+    return b("Transpose", y, axes=axes)
+
+
+def _check_flattened(m: Match) -> str | None:
+    axes, before, flat = m.node("t").attrs["axes"], m["x"].shape, m.node("f").output.shape
+    if axes[0] == 0 and is_static(before[1:]) and len(flat) == 2 and flat[0] == before[0]:
+        return None
+    return "does not flatten all but the batch"
+
+
+def _first_axes(axes: tuple[int, ...]) -> tuple[int, ...]:
+    """For weights (outputs, *axes[1:]): the permutation back to the order before the transpose."""
+    return (0, *(i + 1 for i in inverse_permutation(tuple(axis - 1 for axis in axes[1:]))))
+
+
+def _linear_after_flattening(b: Builder, m: Match) -> Value:
+    axes = m.node("t").attrs["axes"]
+    outputs = m["w"].shape[0]
+    last = tuple(m["x"].shape[axis] for axis in axes[1:])
+    weight = b("Transpose", b("Reshape", m["w"], shape=(outputs, *last)), axes=_first_axes(axes))
+    flat = b("Reshape", m["x"], shape=m.node("f").output.shape)
+    return b("Linear", flat, b("Reshape", weight, shape=m["w"].shape), *m.root.inputs[2:])
+
+
+_TRANSPOSED = op("Transpose", var("x"), name="t", shared=True)
+_FLAT = op("Reshape", op("Transpose", var("x"), name="t", shared=True), name="f")
+
+RULES = (
+    *reshapes.RULES,
+    Rule(
+        "channels-first",
+        op("Convolution|MaxPool|AvgPool", channels_first=False),
+        _channels_first,
+    ),
+    Rule("sink-elementwise", op("|".join([*sorted(ELEMENTWISE), *ACTIVATIONS.split("|")])), _sink_elementwise, _check_elementwise),
+    Rule("sink-concatenate", op("Concatenate"), _sink_concatenate, _check_concatenate),
+    Rule("sink-one-axis", op(ONE_AXIS, _TRANSPOSED), _sink_one_axis, _movable),
+    Rule("sink-reduce", op("Reduce|ArgReduce", _TRANSPOSED), _sink_reduce, _movable),
+    Rule("sink-slice", op("Slice", _TRANSPOSED), _sink_per_axis, _movable),
+    Rule("sink-pad", op("Pad", _TRANSPOSED, var("value")), _sink_per_axis, _movable),
+    Rule("linear-after-flattening", op("Linear", _FLAT, const("w")), _linear_after_flattening, _check_flattened),
+    Rule("linear-after-flattening", op("Linear", _FLAT, const("w"), var("b")), _linear_after_flattening, _check_flattened),
+)

@@ -1,0 +1,64 @@
+"""Products with a constant matrix and what is added to them become one linear layer; a convolution takes its bias in.
+
+    y = AddMM(x, weight.T, bias, alpha=1, beta=1)      ->      y = Linear(x, weight, bias)
+
+    c = Convolution(x, weight)
+    y = Add(c, bias)                            ->      y = Convolution(x, weight, bias)
+"""
+
+from __future__ import annotations
+
+from converters.dtypes import is_float
+from converters.graph import Builder, Value
+from converters.pattern import Match, Rule, const, op, var
+
+
+def _vector(m: Match, name: str, length: object) -> Value | None:
+    """The named operand if it is a vector of the length, or has that many elements behind unit axes."""
+    value = m[name]
+    return value if value.shape and value.shape[-1] == length and all(s == 1 for s in value.shape[:-1]) else None
+
+
+def _check_product(m: Match) -> str | None:
+    if len(m["w"].shape) != 2:
+        return "the weight is no matrix"
+    return None if is_float(m["x"].dtype) else "an integer product"
+
+
+def _check_addmm(m: Match) -> str | None:
+    if m.root.attrs["alpha"] != 1 or m.root.attrs["beta"] != 1:
+        return "scaled"
+    if _vector(m, "bias", m["w"].shape[-1]) is None:
+        return "the bias is no vector"
+    return _check_product(m)
+
+
+def _flat(b: Builder, bias: Value) -> Value:
+    return bias if len(bias.shape) == 1 else b("Reshape", bias, shape=bias.shape[-1:])
+
+
+def _linear(b: Builder, m: Match) -> Value:
+    bias = (_flat(b, m["bias"]),) if "bias" in m.bound else ()
+    return b("Linear", m["x"], b("Transpose", m["w"], axes=(1, 0)), *bias)
+
+
+def _check_bias(m: Match) -> str | None:
+    node = m.node("y")
+    if len(node.inputs) == 3:
+        return "has a bias"
+    length = node.inputs[1].shape[0]
+    if node.op == "Convolution" and node.attrs["channels_first"]:
+        return "channels come first"
+    return "no vector over the outputs" if _vector(m, "bias", length) is None else None
+
+
+def _take_bias(b: Builder, m: Match) -> Value:
+    node = m.node("y")
+    return b(node.op, *node.inputs, _flat(b, m["bias"]), **node.attrs)
+
+
+RULES = (
+    Rule("linear", op("AddMM", var("x"), const("w"), var("bias")), _linear, _check_addmm),
+    Rule("product", op("Matmul", var("x"), const("w")), _linear, _check_product),
+    Rule("bias", op("Add", op("Linear|Convolution", name="y"), const("bias")), _take_bias, _check_bias),
+)

@@ -1,0 +1,61 @@
+"""Chains of reshapes and transposes become one or none; a reduction drops its unit axes itself.
+
+    a = Reshape(x, shape=s)
+    b = Reshape(a, shape=t)         ->      b = Reshape(x, shape=t)
+
+    a = Reduce(x, axes=(1,), keepdims=True)
+    b = Reshape(a, without axis 1)  ->      b = Reduce(x, axes=(1,), keepdims=False)
+"""
+
+from __future__ import annotations
+
+from converters.graph import Builder, Value
+from converters.ops.reduce import reduced
+from converters.pattern import Match, Rule, op, var
+
+
+def _same_shape(m: Match) -> str | None:
+    return None if m["x"].shape == m.root.output.shape else "the shape changes"
+
+
+def _merge_transposes(b: Builder, m: Match) -> Value:
+    inner, outer = m.node("t").attrs["axes"], m.root.attrs["axes"]
+    return b("Transpose", m["x"], axes=tuple(inner[axis] for axis in outer))
+
+
+def _is_identity(m: Match) -> str | None:
+    return None if m.root.attrs["axes"] == tuple(range(len(m["x"].shape))) else "axes move"
+
+
+def _squeeze_reduction(b: Builder, m: Match) -> Value:
+    node = m.node("r")
+    return b(node.op, m["x"], **{**node.attrs, "keepdims": False})
+
+
+def _drops_reduced_axes(m: Match) -> str | None:
+    node = m.node("r")
+    axes = node.attrs["axes"] if node.op == "Reduce" else (node.attrs["axis"],)
+    ((shape, _),) = reduced(m["x"], axes, False, "")
+    return None if node.attrs["keepdims"] and shape == m.root.output.shape else "other axes change"
+
+
+RULES = (
+    Rule("merge-reshapes", op("Reshape", op("Reshape", var("x"), shared=True)), lambda b, m: _reshaped(b, m)),
+    Rule("drop-reshape", op("Reshape|Broadcast", var("x")), lambda b, m: m["x"], _same_shape),
+    Rule(
+        "merge-transposes",
+        op("Transpose", op("Transpose", var("x"), name="t", shared=True)),
+        _merge_transposes,
+    ),
+    Rule("drop-transpose", op("Transpose", var("x")), lambda b, m: m["x"], _is_identity),
+    Rule(
+        "squeeze-reduction",
+        op("Reshape", op("Reduce|ArgReduce", var("x"), name="r")),
+        _squeeze_reduction,
+        _drops_reduced_axes,
+    ),
+)
+
+
+def _reshaped(b: Builder, m: Match) -> Value:
+    return b("Reshape", m["x"], shape=m.root.attrs["shape"])

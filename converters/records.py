@@ -1,0 +1,155 @@
+"""MLX's primitives, as `mx.export_function` records them, in the vocabulary of `converters.ops`.
+
+Enums become words, positional arguments become named attributes, and the many ways to change a shape (Flatten,
+Unflatten, ExpandDims, Squeeze) become Reshape. Part of capture: nothing else knows MLX's positions and numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from converters.graph import Builder, Value
+from converters.sizes import Shape
+
+Results = list[tuple[Shape, str]]
+Decoder = Callable[[Builder, tuple[Any, ...], tuple[Value, ...], Results], "Value | tuple[Value, ...]"]
+
+REDUCE_KINDS = ("and", "or", "sum", "prod", "min", "max")
+SCAN_KINDS = ("max", "min", "sum", "prod", "logaddexp")
+SCATTER_KINDS = ("max", "min", "sum", "prod", "set")
+BITWISE = ("BitwiseAnd", "BitwiseOr", "BitwiseXor", "LeftShift", "RightShift")
+LOGARITHMS = ("Log2", "Log10", "Log")
+QUANTIZATION_MODES = ("affine", "mxfp4", "mxfp8", "nvfp4")
+
+
+def _plain(op: str, *names: str) -> Decoder:
+    """The arguments are the attributes, in this order."""
+
+    def decode_one(b: Builder, args: tuple[Any, ...], inputs: tuple[Value, ...], results: Results) -> Any:
+        return b.outputs(op, *inputs, **dict(zip(names, args, strict=True)))
+
+    return decode_one
+
+
+def _reshape(b: Builder, args: tuple[Any, ...], inputs: tuple[Value, ...], results: Results) -> Value:
+    ((shape, _),) = results
+    return inputs[0] if shape == inputs[0].shape else b("Reshape", inputs[0], shape=shape)
+
+
+def _broadcast(b: Builder, args: tuple[Any, ...], inputs: tuple[Value, ...], results: Results) -> Value:
+    ((shape, _),) = results
+    return inputs[0] if shape == inputs[0].shape else b("Broadcast", inputs[0], shape=shape)
+
+
+def _identity(b: Builder, args: tuple[Any, ...], inputs: tuple[Value, ...], results: Results) -> Any:
+    return inputs[: len(results)]
+
+
+def _split(b: Builder, args: tuple[Any, ...], inputs: tuple[Value, ...], results: Results) -> Any:
+    axis = args[1]
+    return b.outputs("Split", inputs[0], sizes=tuple(shape[axis] for shape, _ in results), axis=axis)
+
+
+def _pad(b: Builder, args: tuple[Any, ...], inputs: tuple[Value, ...], results: Results) -> Value:
+    axes, low, high = args
+    before, after = [0] * len(inputs[0].shape), [0] * len(inputs[0].shape)
+    for axis, a, z in zip(axes, low, high, strict=True):
+        before[axis], after[axis] = a, z
+    return b("Pad", *inputs, low=tuple(before), high=tuple(after))
+
+
+def _slice(b: Builder, args: tuple[Any, ...], inputs: tuple[Value, ...], results: Results) -> Value:
+    start, end, strides = args
+    return b("Slice", inputs[0], start=start, end=end, strides=strides)
+
+
+def _arange(b: Builder, args: tuple[Any, ...], inputs: tuple[Value, ...], results: Results) -> Value:
+    (((size,), dtype),) = results
+    return b("Arange", start=args[0], step=args[2], size=size, dtype=dtype)
+
+
+def _convolution(b: Builder, args: tuple[Any, ...], inputs: tuple[Value, ...], results: Results) -> Value:
+    names = ("strides", "low", "high", "dilation", "input_dilation", "groups", "flip")
+    return b("Convolution", *inputs, **dict(zip(names, args, strict=True)), channels_first=False)
+
+
+def _reduce(b: Builder, args: tuple[Any, ...], inputs: tuple[Value, ...], results: Results) -> Value:
+    kind, axes = args
+    return b("Reduce", *inputs, kind=REDUCE_KINDS[kind], axes=tuple(sorted(axes)), keepdims=True, dtype=results[0][1])
+
+
+def _arg_reduce(b: Builder, args: tuple[Any, ...], inputs: tuple[Value, ...], results: Results) -> Value:
+    return b("ArgReduce", *inputs, kind=("min", "max")[args[0]], axis=args[1], keepdims=True)
+
+
+def _scan(b: Builder, args: tuple[Any, ...], inputs: tuple[Value, ...], results: Results) -> Value:
+    kind, axis, reverse, inclusive = args
+    attrs = {"axis": axis, "reverse": reverse, "inclusive": inclusive, "dtype": results[0][1]}
+    return b("Scan", *inputs, kind=SCAN_KINDS[kind], **attrs)
+
+
+def _last_axis(op: str) -> Decoder:
+    def decode_one(b: Builder, args: tuple[Any, ...], inputs: tuple[Value, ...], results: Results) -> Value:
+        return b(op, *inputs, axis=len(inputs[0].shape) - 1)
+
+    return decode_one
+
+
+def _renamed(choose: Callable[[tuple[Any, ...]], str]) -> Decoder:
+    """An argument that picks the op, such as the base of a logarithm."""
+
+    def decode_one(b: Builder, args: tuple[Any, ...], inputs: tuple[Value, ...], results: Results) -> Value:
+        return b(choose(args), *inputs)
+
+    return decode_one
+
+
+SAME_NAME = (
+    "Abs Add ArcCos ArcCosh ArcSin ArcSinh ArcTan ArcTan2 ArcTanh BitwiseInvert Ceil Cos Cosh Divide DivMod Erf ErfInv "
+    "Exp Expm1 Floor FloorDivide Greater GreaterEqual Less LessEqual Log1p LogAddExp LogicalAnd LogicalNot LogicalOr "
+    "Matmul Maximum Minimum Multiply Negative NotEqual Power Remainder Round Select Sigmoid Sign Sin Sinh Square "
+    "Subtract Tan Tanh"
+).split()
+
+DECODERS: dict[str, Decoder] = {
+    **{name: _plain(name) for name in SAME_NAME},
+    **dict.fromkeys(("Reshape", "Flatten", "Unflatten", "ExpandDims", "Squeeze"), _reshape),
+    **dict.fromkeys(("Broadcast", "BroadcastAxes", "Full"), _broadcast),
+    **dict.fromkeys(("Copy", "StopGradient", "Contiguous", "Depends"), _identity),
+    "AddMM": _plain("AddMM", "alpha", "beta"),
+    "Arange": _arange,
+    "ArgPartition": _plain("ArgPartition", "kth", "axis"),
+    "ArgReduce": _arg_reduce,
+    "ArgSort": _plain("ArgSort", "axis"),
+    "AsStrided": _plain("AsStrided", "shape", "strides", "offset"),
+    "AsType": _plain("AsType", "dtype"),
+    "BitwiseBinary": _renamed(lambda args: BITWISE[args[0]]),
+    "Concatenate": _plain("Concatenate", "axis"),
+    "Convolution": _convolution,
+    "Equal": _plain("Equal", "equal_nan"),
+    "Log": _renamed(lambda args: LOGARITHMS[args[0]]),
+    "LogSumExp": _last_axis("LogSumExp"),
+    "Pad": _pad,
+    "Partition": _plain("Partition", "kth", "axis"),
+    "Reduce": _reduce,
+    "Scan": _scan,
+    "Slice": _slice,
+    "Softmax": _last_axis("Softmax"),
+    "Sort": _plain("Sort", "axis"),
+    "Split": _split,
+    "Sqrt": _renamed(lambda args: "Rsqrt" if args[0] else "Sqrt"),
+    "Transpose": _plain("Transpose", "axes"),
+    "View": _plain("View", "dtype"),
+}
+
+
+def decode(
+    b: Builder, name: str, arguments: tuple[Any, ...], inputs: tuple[Value, ...], results: Results
+) -> tuple[Value, ...]:
+    """Add the nodes for one record to `b`; results are the recorded shapes and types of the outputs."""
+    computed = DECODERS[name](b, arguments, inputs, results)
+    computed = computed if isinstance(computed, tuple) else (computed,)
+    for value, (shape, dtype) in zip(computed, results, strict=True):
+        assert value.shape == shape and value.dtype == dtype, (name, arguments, str(value), shape, dtype)
+    return computed

@@ -1,0 +1,346 @@
+"""Differential capture: one function traced at several sizes becomes one trace with formulas in place of integers.
+
+Sizes are sampled so that consecutive and distant values of every dimension occur; a floor division or a branch on the
+size then shows as a difference that no polynomial explains, and larger multiples of the dimension are tried.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from math import lcm
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from converters.dtypes import is_float
+from converters.errors import CaptureError, ConversionError
+from converters.fit import Fitter
+from converters.graph import Dim, Graph
+from converters.sizes import AnySize, Size, substitute
+
+if TYPE_CHECKING:
+    from converters.capture import Trace, Tracer
+
+BASES = (2, 9, 33, 130)
+MULTIPLES = (2, 3, 4, 8, 14, 16, 32, 64)
+STEPS = (0, 1, 2, 3, 5, 8, 13)
+
+
+class Difference(CaptureError):
+    """Two traces that no formula joins."""
+
+
+@dataclass
+class General:
+    """The joined trace, the bounds within which it holds, and what is needed to test single sizes."""
+
+    trace: Trace
+    bounds: dict[str, Dim]
+    samples: list[dict[str, int]]
+    tracer: Tracer
+
+    def check_special_sizes(self, graph: Graph, asked: set[str]) -> dict[str, Dim]:
+        """The bounds after testing 0, 1 and the ends, where functions like to branch.
+
+        A size with another structure stays where the general graph still gives MLX's numbers; else it leaves the
+        bounds, or raises CaptureError where the user `asked` for it.
+        """
+        bounds = dict(self.bounds)
+        for name, dim in self.bounds.items():
+            if dim.sizes is not None:
+                continue
+            for size in sorted({0, 1, dim.low, dim.high or 0}):
+                if dim.refusal(size) is not None or size > 4096:
+                    continue
+                reason = self._disagreement(graph, {**self.samples[0], name: size})
+                if reason is None:
+                    continue
+                if name in asked:
+                    raise CaptureError(
+                        f"at {name} = {size} the function computes something else: {reason}",
+                        hint=f"let {name} begin above {size}, or fix it",
+                    )
+                low, high = bounds[name].low, bounds[name].high
+                bounds[name] = Dim(low, size - 1, dim.multiple) if size == high else Dim(size + 1, high, dim.multiple)
+        return bounds
+
+    def _disagreement(self, graph: Graph, sizes: dict[str, int]) -> str | None:
+        try:
+            special = self.tracer(sizes)
+        except ConversionError as error:
+            return str(error.args[0])
+        try:
+            merge([special, self.tracer(self.samples[0])], [sizes, self.samples[0]], against=self.trace)
+        except Difference as difference:
+            return None if self._same_numbers(graph, sizes) else str(difference.args[0])
+        return None
+
+    def _same_numbers(self, graph: Graph, sizes: dict[str, int]) -> bool:
+        import mlx.core as mx
+
+        from converters.snapshot import to_numpy
+
+        random = np.random.default_rng(0)
+        arrays = [_random_like(random, np.asarray(to_numpy(a)), a) for a in self.tracer.arrays(sizes)]
+        expected = self.tracer.flat(*arrays)
+        mx.eval(expected)
+        try:
+            got = graph.evaluate(*[to_numpy(a) for a in arrays])
+        except (ConversionError, ValueError, IndexError):
+            return False
+        pairs = zip(got.values(), [to_numpy(e) for e in expected], strict=True)
+        return all(
+            g.shape == e.shape and np.allclose(_wide(g), _wide(e), rtol=1e-3, atol=1e-4, equal_nan=True) for g, e in pairs
+        )
+
+
+def _wide(array: np.ndarray) -> np.ndarray:
+    return array.astype(np.float64) if is_float(array.dtype.name) else array
+
+
+def _random_like(random: np.random.Generator, array: np.ndarray, like: Any) -> Any:
+    import mlx.core as mx
+
+    draw = random.normal(size=array.shape) if is_float(array.dtype.name) else random.integers(0, 2, array.shape)
+    return mx.array(draw).astype(like.dtype)
+
+
+def general_traces(tracer: Tracer, bounds: Mapping[str, Dim], asked: set[str]) -> General:
+    """Trace at as many sizes as it takes.
+
+    Raises:
+        CaptureError: names the first operation that differs, the two sizes, and the dimension to fix or bound.
+    """
+    if not bounds:
+        return General(tracer({}), {}, [{}], tracer)
+    first: CaptureError | None = None
+    for base in BASES:
+        try:
+            return _lowered(_attempt(tracer, dict(bounds), base), base, asked)
+        except CaptureError as error:
+            first = first or error
+    for multiple in MULTIPLES:
+        wider = {name: _multiplied(dim, multiple) for name, dim in bounds.items()}
+        for base in (multiple, 4 * multiple):
+            try:
+                found = _attempt(tracer, wider, base)
+            except CaptureError:
+                continue
+            return _relaxed(tracer, found, bounds, base)
+    assert first is not None
+    raise first
+
+
+def _multiplied(dim: Dim, multiple: int) -> Dim:
+    return dim if dim.sizes is not None else Dim(dim.low, dim.high, lcm(dim.multiple, multiple))
+
+
+def _attempt(tracer: Tracer, bounds: dict[str, Dim], base: int) -> General:
+    samples = choose_samples(bounds, base)
+    traces = []
+    for sample in samples:
+        traces.append(tracer(sample))
+        if len(traces) == 2:
+            compare_structure(traces, samples)
+    return General(merge(traces, samples), bounds, samples, tracer)
+
+
+def _relaxed(tracer: Tracer, found: General, wished: Mapping[str, Dim], base: int) -> General:
+    """Each dimension's smallest multiple that still works, the others kept."""
+    for name, dim in found.bounds.items():
+        for multiple in range(1, dim.multiple):
+            if dim.sizes is not None or multiple % wished[name].multiple:
+                continue
+            try:
+                narrower = {**found.bounds, name: Dim(wished[name].low, wished[name].high, multiple)}
+                found = _attempt(tracer, narrower, base)
+                break
+            except CaptureError:
+                continue
+    low = {n: Dim(-(-d.low // d.multiple) * d.multiple, d.high, d.multiple) for n, d in found.bounds.items() if not d.sizes}
+    found.bounds = {**found.bounds, **low}
+    return found
+
+
+def _lowered(found: General, base: int, asked: set[str]) -> General:
+    """Where only larger sizes worked, how far down the same structure reaches."""
+    if base == BASES[0]:
+        return found
+    for name, dim in found.bounds.items():
+        if dim.sizes is not None or dim.low >= base:
+            continue
+        low = base
+        while low > max(dim.low, 2):
+            sample = {**found.samples[0], name: low - 1}
+            try:
+                merge([found.tracer(sample), found.tracer(found.samples[0])], [sample, found.samples[0]], found.trace)
+            except CaptureError as error:
+                if name in asked:
+                    raise
+                found.bounds = {**found.bounds, name: Dim(low, dim.high, dim.multiple)}
+                del error
+                break
+            low -= 1
+    return found
+
+
+def choose_samples(bounds: Mapping[str, Dim], base: int) -> list[dict[str, int]]:
+    """Sizes to trace at; all combinations where there are few."""
+    pools = {name: _pool(dim, base) for name, dim in bounds.items()}
+    for name, pool in pools.items():
+        if not pool:
+            raise CaptureError(f"dimension {name} has no size from {base} on within {bounds[name]}")
+    count = 6 + 2 * len(pools)
+    total = 1
+    for pool in pools.values():
+        total *= len(pool)
+    if total <= count:
+        return [dict(zip(pools, sizes, strict=True)) for sizes in product(*pools.values())]
+    random = Random(0)
+    samples: list[dict[str, int]] = []
+    while len(samples) < count:
+        sample = {name: pool[(len(samples)) % len(pool)] if i == 0 else random.choice(pool) for i, (name, pool) in enumerate(pools.items())}
+        if sample not in samples:
+            samples.append(sample)
+    return samples
+
+
+def _pool(dim: Dim, base: int) -> list[int]:
+    if dim.sizes is not None:
+        return list(dim.sizes)
+    start = max(dim.low, 2, base)
+    start = -(-start // dim.multiple) * dim.multiple
+    pool = [start + step * dim.multiple for step in STEPS]
+    if dim.high is not None and pool[-1] > dim.high:
+        low = min(max(dim.low, 2), dim.high)
+        span = [s for s in range(low, dim.high + 1) if s % dim.multiple == 0]
+        pool = [s for s in span if s >= base][: len(STEPS)] or (span if base == BASES[0] else [])
+        pool = pool[-len(STEPS) :]
+    return pool
+
+
+def compare_structure(traces: Sequence[Trace], samples: Sequence[dict[str, int]]) -> None:
+    """Difference where the operations or their connections are not the same."""
+    first = traces[0]
+    for trace, sample in zip(traces[1:], samples[1:], strict=False):
+        for index, (a, b) in enumerate(zip(first.records, trace.records, strict=False)):
+            if a[0] != b[0] or a[2] != b[2] or len(a[3]) != len(b[3]):
+                raise _difference(index, a[0], b[0], samples[0], sample)
+        if len(first.records) != len(trace.records):
+            shorter = min(len(first.records), len(trace.records))
+            names = [t.records[shorter][0] if len(t.records) > shorter else "nothing" for t in (first, trace)]
+            raise _difference(shorter, *names, samples[0], sample)
+        if [o[0] for o in first.outputs] != [o[0] for o in trace.outputs]:
+            raise _difference(len(first.records), "outputs", "other outputs", samples[0], sample)
+
+
+def _difference(index: int, a: str, b: str, sizes: dict[str, int], others: dict[str, int]) -> Difference:
+    differing = [name for name in sizes if sizes[name] != others[name]] or list(sizes)
+    return Difference(
+        f"operation {index + 1} depends on the size: {a} at {_sizes(sizes)}, {b} at {_sizes(others)}",
+        hint=f"fix {' or '.join(differing)}, or bound it with dims={{...}} to sizes with one structure",
+    )
+
+
+def _sizes(sizes: Mapping[str, int]) -> str:
+    return ", ".join(f"{name}={size}" for name, size in sizes.items())
+
+
+def merge(traces: Sequence[Trace], samples: Sequence[dict[str, int]], against: Trace | None = None) -> Trace:
+    """One trace with a `Size` wherever the traces differ; with `against`, only check that its formulas hold."""
+    compare_structure(traces, samples)
+    if against is not None:
+        compare_structure([traces[0], against], [samples[0], samples[0]])
+        _check(traces[0], against, samples[0])
+        return against
+    fitter = Fitter(samples)
+    merged = type(traces[0])()
+    merged.inputs, merged.outputs = list(traces[0].inputs), list(traces[0].outputs)
+    for key in traces[0].constants:
+        merged.constants[key] = _merge_constants([t.constants[key] for t in traces], fitter, samples)
+    for index, (name, _, operands, _) in enumerate(traces[0].records):
+        where = f"operation {index + 1} ({name})"
+        arguments, results = (
+            _merge_items([t.records[index][part] for t in traces], fitter, where, samples) for part in (1, 3)
+        )
+        merged.records.append((name, arguments, operands, results))
+    return merged
+
+
+def _merge_items(items: Sequence[Any], fitter: Fitter, where: str, samples: Sequence[dict[str, int]]) -> Any:
+    first = items[0]
+    if all(item == first for item in items[1:]):
+        return first
+    if isinstance(first, tuple) and len({len(item) for item in items}) == 1:
+        return tuple(_merge_items(parts, fitter, where, samples) for parts in zip(*items, strict=True))
+    if all(isinstance(item, int | float) and float(item).is_integer() for item in items):
+        size = fitter.fit([int(item) for item in items])
+        if size is not None:
+            return size
+    i = next(i for i, item in enumerate(items) if item != first)
+    raise Difference(
+        f"{where} depends on the size in a way that is no polynomial: {first} at {_sizes(samples[0])}, "
+        f"{items[i]} at {_sizes(samples[i])}",
+        hint="fix that dimension, or bound it with dims={...}, for example to multiples of 2, 16 or 32",
+    )
+
+
+def _check(trace: Trace, general: Trace, sizes: Mapping[str, int]) -> None:
+    for index, (one, formula) in enumerate(zip(trace.records, general.records, strict=True)):
+        if one[1] != substitute(formula[1], sizes) or one[3] != substitute(formula[3], sizes):
+            raise _difference(index, str(one[1]), str(substitute(formula[1], sizes)), dict(sizes), dict(sizes))
+    for key, constant in general.constants.items():
+        if isinstance(constant, tuple):
+            continue
+        if not _equal(constant, trace.constants[key]):
+            raise Difference("a constant depends on the size")
+
+
+def _equal(a: Any, b: Any) -> bool:
+    from converters.snapshot import address, to_numpy
+
+    if a.shape != b.shape or a.dtype != b.dtype:
+        return False
+    if a.size and address(a) == address(b):
+        return True
+    return to_numpy(a).tobytes() == to_numpy(b).tobytes()
+
+
+def _merge_constants(arrays: Sequence[Any], fitter: Fitter, samples: Sequence[dict[str, int]]) -> Any:
+    """The constant, or (size, dtype, form) of a scalar that depends on the sizes."""
+    from converters.dtypes import dtype_name
+
+    if all(_equal(arrays[0], other) for other in arrays[1:]):
+        return arrays[0]
+    if all(array.ndim == 0 for array in arrays):
+        values = [float(array.item()) for array in arrays]
+        for form, undo in FORMS.items():
+            size = _fit_floats([undo(v) for v in values], fitter, exact=form == "")
+            if size is not None:
+                return size, dtype_name(arrays[0].dtype), form
+    i = next(i for i, array in enumerate(arrays) if not _equal(arrays[0], array))
+    raise Difference(
+        f"a constant of shape {tuple(arrays[0].shape)} depends on the size: it differs between {_sizes(samples[0])} "
+        f"and {_sizes(samples[i])}",
+        hint="compute it with mx functions of the inputs' shapes, or fix that dimension",
+    )
+
+
+FORMS = {
+    "": lambda v: v,
+    "reciprocal": lambda v: 1 / v if v else 0.0,
+    "Sqrt": lambda v: v * v,
+    "Rsqrt": lambda v: 1 / (v * v) if v else 0.0,
+}
+
+
+def _fit_floats(values: Sequence[float], fitter: Fitter, exact: bool) -> AnySize | None:
+    rounded = [round(v) for v in values]
+    tolerance = 0 if exact else 1e-5
+    if any(abs(v - r) > tolerance * max(1, abs(r)) for v, r in zip(values, rounded, strict=True)):
+        return None
+    size = fitter.fit(rounded)
+    return size if isinstance(size, Size) else None
