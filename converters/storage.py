@@ -197,6 +197,8 @@ def _scratch(target: Path) -> Iterator[Path]:
             target.parent.mkdir(parents=True, exist_ok=True)
             recover(target)
             scratch, lock = _locked_scratch(target)
+        except FileExistsError:
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(target.parent)) from None
         except OSError as error:
             raise OSError(error.errno, error.strerror, str(target)) from None
         try:
