@@ -12,7 +12,6 @@ from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
-import numpy as np
 
 from converters.dtypes import dtype_name
 from converters.errors import CaptureError, ConversionError, UnsupportedOp
@@ -50,7 +49,9 @@ def capture(
     specs = {name: spec.spec if isinstance(spec, Image) else spec for name, spec in inputs.items()}
     for name, spec in specs.items():
         if not isinstance(spec, Spec):
-            raise CaptureError(f"input {name!r} is described by {spec!r}", hint="use a converters.Spec or Image")
+            raise CaptureError(
+                f"input {name!r} is described by {spec!r}", hint="use a converters.Spec or Image"
+            )
     bounds = _bounds(specs, dims or {})
     modules = modules_of(fn, module)
     refuse_training(modules)
@@ -67,11 +68,15 @@ def _bounds(specs: Mapping[str, Spec], dims: Mapping[str, DimLike]) -> dict[str,
     named = {name for spec in specs.values() for size in sizes_in(spec.shape) for name in size.names()}
     unknown = sorted(set(dims) - named)
     if unknown:
-        raise CaptureError(f"dims names {', '.join(unknown)}, the inputs have {', '.join(sorted(named)) or 'none'}")
+        raise CaptureError(
+            f"dims names {', '.join(unknown)}, the inputs have {', '.join(sorted(named)) or 'none'}"
+        )
     bounds = {}
     for name in sorted(named):
         given = dims.get(name, Dim())
-        bounds[name] = Dim(sizes=[given]) if isinstance(given, int) else given if isinstance(given, Dim) else Dim(*given)
+        bounds[name] = (
+            Dim(sizes=[given]) if isinstance(given, int) else given if isinstance(given, Dim) else Dim(*given)
+        )
     return bounds
 
 
@@ -81,9 +86,13 @@ def _states(states: Mapping[str, str], graph: Graph) -> dict[str, str]:
         if source not in by_name:
             raise CaptureError(f"state {source!r} is not an input; there are {', '.join(by_name)}")
         if result not in graph.outputs:
-            raise CaptureError(f"state output {result!r} is not an output; there are {', '.join(graph.outputs)}")
+            raise CaptureError(
+                f"state output {result!r} is not an output; there are {', '.join(graph.outputs)}"
+            )
         if by_name[source].dtype != graph.outputs[result].dtype:
-            raise CaptureError(f"state {source!r} is {by_name[source]}, {result!r} is {graph.outputs[result]}")
+            raise CaptureError(
+                f"state {source!r} is {by_name[source]}, {result!r} is {graph.outputs[result]}"
+            )
     return dict(states)
 
 
@@ -126,7 +135,9 @@ class Tracer:
     def arrays(self, sizes: Mapping[str, int]) -> list[mx.array]:
         """Zeros of the inputs' shapes."""
         return [
-            mx.zeros(substitute(spec.shape, sizes), getattr(mx, spec.dtype if spec.dtype != "bool" else "bool_"))
+            mx.zeros(
+                substitute(spec.shape, sizes), getattr(mx, spec.dtype if spec.dtype != "bool" else "bool_")
+            )
             for spec in self.specs.values()
         ]
 
@@ -145,7 +156,7 @@ class Tracer:
 
     def flat(self, *arrays: mx.array) -> list[mx.array]:
         """The function with its results as a flat list."""
-        leaves = list(_leaves(self.fn(*arrays), ""))
+        leaves = list(flat_results(self.fn(*arrays)))
         for name, leaf in leaves:
             if not isinstance(leaf, mx.array):
                 raise CaptureError(
@@ -158,13 +169,14 @@ class Tracer:
         return [leaf for _, leaf in leaves]
 
 
-def _leaves(result: Any, path: str) -> Any:
+def flat_results(result: Any, path: str = "") -> Any:
+    """(name, leaf) of nested tuples, lists and dicts, in order."""
     if isinstance(result, dict):
         for key, part in result.items():
-            yield from _leaves(part, f"{path}.{key}" if path else str(key))
+            yield from flat_results(part, f"{path}.{key}" if path else str(key))
     elif isinstance(result, list | tuple):
         for index, part in enumerate(result):
-            yield from _leaves(part, f"{path}.{index}" if path else f"output_{index}")
+            yield from flat_results(part, f"{path}.{index}" if path else f"output_{index}")
     else:
         yield path, result
 
@@ -188,7 +200,11 @@ def _cure(error: Exception) -> str | None:
 
 
 def build(
-    trace: Trace, specs: Mapping[str, Spec], names: Mapping[int, str], outputs: Sequence[str] | None, found: list[str]
+    trace: Trace,
+    specs: Mapping[str, Spec],
+    names: Mapping[int, str],
+    outputs: Sequence[str] | None,
+    found: list[str],
 ) -> Graph:
     """The Graph of a (merged) trace."""
     b = Builder()
@@ -215,7 +231,9 @@ def build(
         raise CaptureError(f"outputs names {len(chosen)} arrays, the function returns {len(trace.outputs)}")
     if len(set(chosen)) != len(chosen) or set(chosen) & set(specs):
         repeated = sorted({n for n in chosen if chosen.count(n) > 1 or n in specs})
-        raise CaptureError(f"the name {', '.join(repeated)} stands for two inputs or outputs", hint="give outputs=[...]")
+        raise CaptureError(
+            f"the name {', '.join(repeated)} stands for two inputs or outputs", hint="give outputs=[...]"
+        )
     results = {name: values[key] for name, (key, _, _) in zip(chosen, trace.outputs, strict=True)}
     graph = Graph(tuple(inputs), results, tuple(b.nodes), b.constants)
     graph.verify()

@@ -11,7 +11,6 @@
 A message says where, what was expected and what came; the hint says what to do.
 """
 
-
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -56,7 +55,9 @@ class UnsupportedOp(ConversionError):
     def listing(cls, missing: Mapping[str, str]) -> UnsupportedOp:
         """The error for several ops; `missing` maps an op, with its reason, to the weight nearest to it."""
         parts = [f"{op} (near {where})" if where else op for op, where in missing.items()]
-        return cls(f"cannot convert {', '.join(parts)}", hint="compute this part outside, or with other operations")
+        return cls(
+            f"cannot convert {', '.join(parts)}", hint="compute this part outside, or with other operations"
+        )
 
 
 __all__ = [

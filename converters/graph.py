@@ -27,19 +27,25 @@ class Dim:
     multiple: int = 1
     sizes: tuple[int, ...] | None = None
 
-    def __init__(self, low: int = 1, high: int | None = None, multiple: int = 1, sizes: Iterable[int] | None = None):
+    def __init__(
+        self, low: int = 1, high: int | None = None, multiple: int = 1, sizes: Iterable[int] | None = None
+    ):
         chosen = None if sizes is None else tuple(sorted(sizes))
         object.__setattr__(self, "low", chosen[0] if chosen else low)
         object.__setattr__(self, "high", chosen[-1] if chosen else high)
         object.__setattr__(self, "multiple", multiple)
         object.__setattr__(self, "sizes", chosen)
         if self.low < 0 or (self.high is not None and self.high < self.low) or multiple < 1:
-            raise ShapeError(f"a dimension from {self.low} to {self.high} in steps of {multiple} has no sizes")
+            raise ShapeError(
+                f"a dimension from {self.low} to {self.high} in steps of {multiple} has no sizes"
+            )
 
     def refusal(self, size: int) -> str | None:
         """Why `size` may not occur, or None where it may."""
         if self.sizes is not None:
-            return None if size in self.sizes else f"is {size}, must be one of {', '.join(map(str, self.sizes))}"
+            return (
+                None if size in self.sizes else f"is {size}, must be one of {', '.join(map(str, self.sizes))}"
+            )
         if size < self.low:
             return f"is {size}, must be at least {self.low}"
         if self.high is not None and size > self.high:
@@ -147,7 +153,9 @@ class Graph:
         for node in self.nodes:
             assert node.op in OPS, f"{node.op} is not an op"
             op = OPS[node.op]
-            assert set(node.attrs) == set(op.attrs), f"{node.op} has {set(node.attrs)}, expected {set(op.attrs)}"
+            assert set(node.attrs) == set(op.attrs), (
+                f"{node.op} has {set(node.attrs)}, expected {set(op.attrs)}"
+            )
             for value in node.inputs:
                 assert value in known, f"{node.op} reads {value.name} before it is computed"
             expected = op.infer(*node.inputs, **node.attrs)
@@ -205,7 +213,9 @@ def bind_sizes(shapes: Iterable[tuple[Shape, tuple[int, ...]]]) -> dict[str, int
     pending: list[tuple[AnySize, int]] = []
     for declared, actual in shapes:
         if len(declared) != len(actual):
-            raise ShapeError(f"expected {len(declared)} dimensions ({', '.join(map(str, declared))}), got {actual}")
+            raise ShapeError(
+                f"expected {len(declared)} dimensions ({', '.join(map(str, declared))}), got {actual}"
+            )
         pending += zip(declared, actual, strict=True)
     while pending:
         later = []
@@ -226,7 +236,11 @@ def bind_sizes(shapes: Iterable[tuple[Shape, tuple[int, ...]]]) -> dict[str, int
 def _solve(declared: AnySize, actual: int, name: str, sizes: Mapping[str, int]) -> dict[str, int]:
     base = substitute(declared, {**sizes, name: 0})
     slope = substitute(declared, {**sizes, name: 1}) - base
-    if slope == 0 or (actual - base) % slope or substitute(declared, {**sizes, name: (actual - base) // slope}) != actual:
+    if (
+        slope == 0
+        or (actual - base) % slope
+        or substitute(declared, {**sizes, name: (actual - base) // slope}) != actual
+    ):
         raise ShapeError(f"no {name} gives {declared} = {actual}")
     return {name: (actual - base) // slope}
 
@@ -254,7 +268,9 @@ class Builder:
 
     def constant(self, array: Any, name: str = "constant", dtype: str | None = None) -> Value:
         """A constant; `dtype` converts."""
-        array = np.asarray(array) if dtype is None else np.asarray(array).astype(numpy_dtype(dtype), copy=False)
+        array = (
+            np.asarray(array) if dtype is None else np.asarray(array).astype(numpy_dtype(dtype), copy=False)
+        )
         value = Value(name, array.shape, array.dtype.name)
         self.constants[value] = array
         return value

@@ -76,7 +76,14 @@ def _convolution(b: Builder, args: tuple[Any, ...], inputs: tuple[Value, ...], r
 
 def _reduce(b: Builder, args: tuple[Any, ...], inputs: tuple[Value, ...], results: Results) -> Value:
     kind, axes = args
-    return b("Reduce", *inputs, kind=REDUCE_KINDS[kind], axes=tuple(sorted(axes)), keepdims=True, dtype=results[0][1])
+    return b(
+        "Reduce",
+        *inputs,
+        kind=REDUCE_KINDS[kind],
+        axes=tuple(sorted(axes)),
+        keepdims=True,
+        dtype=results[0][1],
+    )
 
 
 def _arg_reduce(b: Builder, args: tuple[Any, ...], inputs: tuple[Value, ...], results: Results) -> Value:
@@ -105,12 +112,7 @@ def _renamed(choose: Callable[[tuple[Any, ...]], str]) -> Decoder:
     return decode_one
 
 
-SAME_NAME = (
-    "Abs Add ArcCos ArcCosh ArcSin ArcSinh ArcTan ArcTan2 ArcTanh BitwiseInvert Ceil Cos Cosh Divide DivMod Erf ErfInv "
-    "Exp Expm1 Floor FloorDivide Greater GreaterEqual Less LessEqual Log1p LogAddExp LogicalAnd LogicalNot LogicalOr "
-    "Matmul Maximum Minimum Multiply Negative NotEqual Power Remainder Round Select Sigmoid Sign Sin Sinh Square "
-    "Subtract Tan Tanh"
-).split()
+SAME_NAME = ["Abs", "Add", "ArcCos", "ArcCosh", "ArcSin", "ArcSinh", "ArcTan", "ArcTan2", "ArcTanh", "BitwiseInvert", "Ceil", "Cos", "Cosh", "Divide", "DivMod", "Erf", "ErfInv", "Exp", "Expm1", "Floor", "FloorDivide", "Greater", "GreaterEqual", "Less", "LessEqual", "Log1p", "LogAddExp", "LogicalAnd", "LogicalNot", "LogicalOr", "Matmul", "Maximum", "Minimum", "Multiply", "Negative", "NotEqual", "Power", "Remainder", "Round", "Select", "Sigmoid", "Sign", "Sin", "Sinh", "Square", "Subtract", "Tan", "Tanh"]
 
 DECODERS: dict[str, Decoder] = {
     **{name: _plain(name) for name in SAME_NAME},

@@ -64,7 +64,9 @@ class General:
                         hint=f"let {name} begin above {size}, or fix it",
                     )
                 low, high = bounds[name].low, bounds[name].high
-                bounds[name] = Dim(low, size - 1, dim.multiple) if size == high else Dim(size + 1, high, dim.multiple)
+                bounds[name] = (
+                    Dim(low, size - 1, dim.multiple) if size == high else Dim(size + 1, high, dim.multiple)
+                )
         return bounds
 
     def _disagreement(self, graph: Graph, sizes: dict[str, int]) -> str | None:
@@ -93,7 +95,8 @@ class General:
             return False
         pairs = zip(got.values(), [to_numpy(e) for e in expected], strict=True)
         return all(
-            g.shape == e.shape and np.allclose(_wide(g), _wide(e), rtol=1e-3, atol=1e-4, equal_nan=True) for g, e in pairs
+            g.shape == e.shape and np.allclose(_wide(g), _wide(e), rtol=1e-3, atol=1e-4, equal_nan=True)
+            for g, e in pairs
         )
 
 
@@ -104,7 +107,9 @@ def _wide(array: np.ndarray) -> np.ndarray:
 def _random_like(random: np.random.Generator, array: np.ndarray, like: Any) -> Any:
     import mlx.core as mx
 
-    draw = random.normal(size=array.shape) if is_float(array.dtype.name) else random.integers(0, 2, array.shape)
+    draw = (
+        random.normal(size=array.shape) if is_float(array.dtype.name) else random.integers(0, 2, array.shape)
+    )
     return mx.array(draw).astype(like.dtype)
 
 
@@ -160,7 +165,11 @@ def _relaxed(tracer: Tracer, found: General, wished: Mapping[str, Dim], base: in
                 break
             except CaptureError:
                 continue
-    low = {n: Dim(-(-d.low // d.multiple) * d.multiple, d.high, d.multiple) for n, d in found.bounds.items() if not d.sizes}
+    low = {
+        n: Dim(-(-d.low // d.multiple) * d.multiple, d.high, d.multiple)
+        for n, d in found.bounds.items()
+        if not d.sizes
+    }
     found.bounds = {**found.bounds, **low}
     return found
 
@@ -176,7 +185,11 @@ def _lowered(found: General, base: int, asked: set[str]) -> General:
         while low > max(dim.low, 2):
             sample = {**found.samples[0], name: low - 1}
             try:
-                merge([found.tracer(sample), found.tracer(found.samples[0])], [sample, found.samples[0]], found.trace)
+                merge(
+                    [found.tracer(sample), found.tracer(found.samples[0])],
+                    [sample, found.samples[0]],
+                    found.trace,
+                )
             except CaptureError as error:
                 if name in asked:
                     raise
@@ -202,7 +215,10 @@ def choose_samples(bounds: Mapping[str, Dim], base: int) -> list[dict[str, int]]
     random = Random(0)
     samples: list[dict[str, int]] = []
     while len(samples) < count:
-        sample = {name: pool[(len(samples)) % len(pool)] if i == 0 else random.choice(pool) for i, (name, pool) in enumerate(pools.items())}
+        sample = {
+            name: pool[(len(samples)) % len(pool)] if i == 0 else random.choice(pool)
+            for i, (name, pool) in enumerate(pools.items())
+        }
         if sample not in samples:
             samples.append(sample)
     return samples
@@ -291,7 +307,9 @@ def _merge_items(items: Sequence[Any], fitter: Fitter, where: str, samples: Sequ
 def _check(trace: Trace, general: Trace, sizes: Mapping[str, int]) -> None:
     for index, (one, formula) in enumerate(zip(trace.records, general.records, strict=True)):
         if one[1] != substitute(formula[1], sizes) or one[3] != substitute(formula[3], sizes):
-            raise _difference(index, str(one[1]), str(substitute(formula[1], sizes)), dict(sizes), dict(sizes))
+            raise _difference(
+                index, str(one[1]), str(substitute(formula[1], sizes)), dict(sizes), dict(sizes)
+            )
     for key, constant in general.constants.items():
         if isinstance(constant, tuple):
             continue

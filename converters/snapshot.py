@@ -117,7 +117,9 @@ def untouched(modules: Modules) -> Iterator[None]:
     """Evaluate the modules' arrays, then put back containers, attributes, random state and compile switch."""
     for module in modules.values():
         mx.eval([array for _, array in tree_flatten(module) if isinstance(array, mx.array)])
-    saved = [(part, _copy(dict(part)), dict(vars(part))) for m in modules.values() for _, part in m.named_modules()]
+    saved = [
+        (part, _copy(dict(part)), dict(vars(part))) for m in modules.values() for _, part in m.named_modules()
+    ]
     key = np.array(mx.random.state[0])
     compiling = _compiles()
     try:

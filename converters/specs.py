@@ -28,7 +28,9 @@ class Spec:
     def __init__(self, shape: Sequence[int | str | AnySize], dtype: Any = "float32"):
         sizes = tuple(parse(size) if isinstance(size, str) else size for size in shape)
         if any(isinstance(size, int) and size < 0 for size in sizes):
-            raise ShapeError(f"{tuple(shape)} has a negative size", hint="name dynamic dimensions with a string")
+            raise ShapeError(
+                f"{tuple(shape)} has a negative size", hint="name dynamic dimensions with a string"
+            )
         object.__setattr__(self, "shape", sizes)
         object.__setattr__(self, "dtype", dtype_name(dtype))
 
@@ -58,7 +60,9 @@ class Image:
             given = getattr(self, name)
             values = (float(given),) * self.channels if isinstance(given, int | float) else given
             if values is not None and len(values) != self.channels:
-                raise ShapeError(f"{name} has {len(values)} values, a {self.color} picture has {self.channels}")
+                raise ShapeError(
+                    f"{name} has {len(values)} values, a {self.color} picture has {self.channels}"
+                )
             object.__setattr__(self, name, None if values is None else tuple(float(v) for v in values))
 
     @property

@@ -15,7 +15,16 @@ from converters.graph import Builder, Value
 from converters.ops.definition import Inferred, Op, in_float32
 from converters.sizes import AnySize, floor_divide
 
-CONVOLUTION_ATTRS = ("strides", "low", "high", "dilation", "input_dilation", "groups", "flip", "channels_first")
+CONVOLUTION_ATTRS = (
+    "strides",
+    "low",
+    "high",
+    "dilation",
+    "input_dilation",
+    "groups",
+    "flip",
+    "channels_first",
+)
 POOL_ATTRS = ("kernel", "strides", "low", "high", "channels_first")
 
 
@@ -49,14 +58,18 @@ def _convolution_shape(x: Value, weight: Value, bias: Value | None = None, **att
     if x.shape[1 if first else -1] != channels:
         raise ShapeError(f"a convolution with weights {weight.shape} does not take {x.shape}")
     sizes = []
-    for i, (size, kernel) in enumerate(zip(spatial(x.shape, first), spatial(weight.shape, first), strict=True)):
+    for i, (size, kernel) in enumerate(
+        zip(spatial(x.shape, first), spatial(weight.shape, first), strict=True)
+    ):
         reach = (kernel - 1) * attrs["dilation"][i] + 1
         spread = (size - 1) * attrs["input_dilation"][i] + 1
         sizes.append(_windows(spread, reach, attrs["strides"][i], attrs["low"][i], attrs["high"][i]))
     return _shape(x, sizes, weight.shape[0], first)
 
 
-def _convolution(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None = None, **attrs: Any) -> np.ndarray:
+def _convolution(
+    x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None = None, **attrs: Any
+) -> np.ndarray:
     rank = x.ndim
     if not attrs["channels_first"]:
         x, weight = x.transpose(to_first(rank)), weight.transpose(to_first(rank))
@@ -112,7 +125,9 @@ def _pool_shape(x: Value, kernel: Any, strides: Any, low: Any, high: Any, channe
     return _shape(x, sizes, x.shape[1 if channels_first else -1], channels_first)
 
 
-def _pool(x: np.ndarray, kernel: Any, strides: Any, low: Any, high: Any, channels_first: bool, largest: bool) -> Any:
+def _pool(
+    x: np.ndarray, kernel: Any, strides: Any, low: Any, high: Any, channels_first: bool, largest: bool
+) -> Any:
     rank = x.ndim
     if not channels_first:
         x = x.transpose(to_first(rank))

@@ -130,7 +130,9 @@ COMPARISONS: dict[str, Callable[..., Any]] = {
     "LogicalAnd": np.logical_and,
     "LogicalOr": np.logical_or,
 }
-COMMUTATIVE = frozenset({"Add", "Multiply", "Maximum", "Minimum", "Equal", "NotEqual", "LogicalAnd", "LogicalOr"})
+COMMUTATIVE = frozenset(
+    {"Add", "Multiply", "Maximum", "Minimum", "Equal", "NotEqual", "LogicalAnd", "LogicalOr"}
+)
 
 
 def _equal(x: np.ndarray, y: np.ndarray, equal_nan: bool) -> np.ndarray:

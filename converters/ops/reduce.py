@@ -40,7 +40,11 @@ def _reduce(x: np.ndarray, kind: str, axes: tuple[int, ...], keepdims: bool, dty
     if kind in ("min", "max") and x.shape and 0 in [x.shape[axis] for axis in axes]:
         shape = reduced(Value("", x.shape, ""), axes, keepdims, "")[0][0]
         limits = np.iinfo(x.dtype) if x.dtype.kind in "iu" else None
-        worst = (limits.max if kind == "min" else limits.min) if limits else (np.inf if kind == "min" else -np.inf)
+        worst = (
+            (limits.max if kind == "min" else limits.min)
+            if limits
+            else (np.inf if kind == "min" else -np.inf)
+        )
         return np.full(shape, worst, target)  # type: ignore[arg-type]
     return KINDS[kind](x, axis=axes, keepdims=keepdims).astype(target)
 
@@ -97,7 +101,9 @@ def _expand_log_sum_exp(b: Builder, x: Value, axis: int) -> Value:
     largest = b("Reduce", x, kind="max", axes=(axis,), keepdims=True, dtype=x.dtype)
     finite = b("Less", b("Abs", largest), b.constant(np.inf, dtype=x.dtype))
     top = b("Select", finite, largest, b.constant(0, dtype=x.dtype))
-    total = b("Reduce", b("Exp", b("Subtract", x, top)), kind="sum", axes=(axis,), keepdims=True, dtype=x.dtype)
+    total = b(
+        "Reduce", b("Exp", b("Subtract", x, top)), kind="sum", axes=(axis,), keepdims=True, dtype=x.dtype
+    )
     return b("Add", b("Log", total), top)
 
 
@@ -116,7 +122,12 @@ def _positions(x: Value, **_: Any) -> Inferred:
 OPS = (
     Op("Reduce", ("kind", "axes", "keepdims", "dtype"), _reduce, _reduce_shape),
     Op("ArgReduce", ("kind", "axis", "keepdims"), _arg_reduce, _arg_reduce_shape),
-    Op("Scan", ("kind", "axis", "reverse", "inclusive", "dtype"), _scan, lambda x, dtype, **_: [(x.shape, dtype)]),
+    Op(
+        "Scan",
+        ("kind", "axis", "reverse", "inclusive", "dtype"),
+        _scan,
+        lambda x, dtype, **_: [(x.shape, dtype)],
+    ),
     Op("Softmax", ("axis",), in_float32(_softmax), same),
     Op("LogSumExp", ("axis",), in_float32(_log_sum_exp), _kept, _expand_log_sum_exp),
     Op("Sort", ("axis",), lambda x, axis: np.sort(x, axis=axis, kind="stable"), same),

@@ -79,7 +79,12 @@ def inverse_permutation(axes: tuple[int, ...]) -> tuple[int, ...]:
 OPS = (
     Op("Reshape", ("shape",), lambda x, shape: x.reshape(shape), _reshape_shape),
     Op("Transpose", ("axes",), lambda x, axes: x.transpose(axes), _transpose_shape),
-    Op("Broadcast", ("shape",), lambda x, shape: np.broadcast_to(x, shape), lambda x, shape: [(shape, x.dtype)]),
+    Op(
+        "Broadcast",
+        ("shape",),
+        lambda x, shape: np.broadcast_to(x, shape),
+        lambda x, shape: [(shape, x.dtype)],
+    ),
     Op("Concatenate", ("axis",), lambda *xs, axis: np.concatenate(xs, axis), _concatenate_shape),
     Op("Split", ("sizes", "axis"), _split, _split_shapes),
     Op("Slice", ("start", "end", "strides"), _slice, _slice_shape),
@@ -93,4 +98,3 @@ OPS = (
         lambda size, dtype: [((), dtype)],
     ),
 )
-

@@ -1,7 +1,7 @@
 """Activations, which MLX traces as elementwise ops.
 
-    y = Maximum(x, 0)                           ->      y = ReLU(x)
-    y = Multiply(x, Sigmoid(x))                 ->      y = SiLU(x)
+y = Maximum(x, 0)                           ->      y = ReLU(x)
+y = Multiply(x, Sigmoid(x))                 ->      y = SiLU(x)
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Broadcasts that the op itself would do.
 
-    y = Broadcast(b, shape=(batch, 28, 28, 6))        z = Add(x, b)
-    z = Add(x, y)                               ->
+y = Broadcast(b, shape=(batch, 28, 28, 6))        z = Add(x, b)
+z = Add(x, y)                               ->
 """
 
 from __future__ import annotations

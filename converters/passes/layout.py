@@ -111,7 +111,9 @@ def _sink_reduce(b: Builder, m: Match) -> Value:
     axes, attrs = m.node("t").attrs["axes"], dict(m.root.attrs)
     gone = attrs["axes"] if m.root.op == "Reduce" else (attrs["axis"],)
     moved = tuple(sorted(axes[axis] for axis in gone))
-    y = b(m.root.op, m["x"], **{**attrs, **({"axes": moved} if m.root.op == "Reduce" else {"axis": moved[0]})})
+    y = b(
+        m.root.op, m["x"], **{**attrs, **({"axes": moved} if m.root.op == "Reduce" else {"axis": moved[0]})}
+    )
     if attrs["keepdims"]:
         return b("Transpose", y, axes=axes)
     left = [axis for position, axis in enumerate(axes) if position not in gone]
@@ -159,12 +161,24 @@ RULES = (
         op("Convolution|MaxPool|AvgPool", channels_first=False),
         _channels_first,
     ),
-    Rule("sink-elementwise", op("|".join([*sorted(ELEMENTWISE), *ACTIVATIONS.split("|")])), _sink_elementwise, _check_elementwise),
+    Rule(
+        "sink-elementwise",
+        op("|".join([*sorted(ELEMENTWISE), *ACTIVATIONS.split("|")])),
+        _sink_elementwise,
+        _check_elementwise,
+    ),
     Rule("sink-concatenate", op("Concatenate"), _sink_concatenate, _check_concatenate),
     Rule("sink-one-axis", op(ONE_AXIS, _TRANSPOSED), _sink_one_axis, _movable),
     Rule("sink-reduce", op("Reduce|ArgReduce", _TRANSPOSED), _sink_reduce, _movable),
     Rule("sink-slice", op("Slice", _TRANSPOSED), _sink_per_axis, _movable),
     Rule("sink-pad", op("Pad", _TRANSPOSED, var("value")), _sink_per_axis, _movable),
-    Rule("linear-after-flattening", op("Linear", _FLAT, const("w")), _linear_after_flattening, _check_flattened),
-    Rule("linear-after-flattening", op("Linear", _FLAT, const("w"), var("b")), _linear_after_flattening, _check_flattened),
+    Rule(
+        "linear-after-flattening", op("Linear", _FLAT, const("w")), _linear_after_flattening, _check_flattened
+    ),
+    Rule(
+        "linear-after-flattening",
+        op("Linear", _FLAT, const("w"), var("b")),
+        _linear_after_flattening,
+        _check_flattened,
+    ),
 )

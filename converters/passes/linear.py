@@ -1,9 +1,9 @@
 """Products with a constant matrix and what is added to them become one linear layer; a convolution takes its bias in.
 
-    y = AddMM(x, weight.T, bias, alpha=1, beta=1)      ->      y = Linear(x, weight, bias)
+y = AddMM(x, weight.T, bias, alpha=1, beta=1)      ->      y = Linear(x, weight, bias)
 
-    c = Convolution(x, weight)
-    y = Add(c, bias)                            ->      y = Convolution(x, weight, bias)
+c = Convolution(x, weight)
+y = Add(c, bias)                            ->      y = Convolution(x, weight, bias)
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from converters.pattern import Match, Rule, const, op, var
 def _vector(m: Match, name: str, length: object) -> Value | None:
     """The named operand if it is a vector of the length, or has that many elements behind unit axes."""
     value = m[name]
-    return value if value.shape and value.shape[-1] == length and all(s == 1 for s in value.shape[:-1]) else None
+    return (
+        value if value.shape and value.shape[-1] == length and all(s == 1 for s in value.shape[:-1]) else None
+    )
 
 
 def _check_product(m: Match) -> str | None:

@@ -41,7 +41,13 @@ def _tiles(m: Match) -> dict[str, Any] | None:
     left = [axis for position, axis in enumerate(axes) if position not in reduce.attrs["axes"]]
     if left != sorted(left):
         return None
-    return {"kernel": kernel, "strides": kernel, "low": (0,) * count, "high": (0,) * count, "channels_first": False}
+    return {
+        "kernel": kernel,
+        "strides": kernel,
+        "low": (0,) * count,
+        "high": (0,) * count,
+        "channels_first": False,
+    }
 
 
 def contiguous_strides(shape: tuple[AnySize, ...]) -> list[AnySize]:
@@ -69,9 +75,19 @@ def _view(m: Match) -> dict[str, Any] | None:
         jumps = tuple(divide(a, s) for a, s in zip(strides[1 : 1 + count], steps[1:-1], strict=True))
     except ShapeError:
         return None
-    if not all(isinstance(j, int) for j in jumps) or shape[0] != source.shape[0] or shape[-1] != source.shape[-1]:
+    if (
+        not all(isinstance(j, int) for j in jumps)
+        or shape[0] != source.shape[0]
+        or shape[-1] != source.shape[-1]
+    ):
         return None
-    return {"kernel": kernel, "strides": jumps, "low": (0,) * count, "high": (0,) * count, "channels_first": False}
+    return {
+        "kernel": kernel,
+        "strides": jumps,
+        "low": (0,) * count,
+        "high": (0,) * count,
+        "channels_first": False,
+    }
 
 
 def _pool(b: Builder, m: Match, attrs: dict[str, Any], kind: str, pad_value: float) -> Value:
@@ -82,7 +98,10 @@ def _pool(b: Builder, m: Match, attrs: dict[str, Any], kind: str, pad_value: flo
         low, high = node.attrs["low"], node.attrs["high"]
         ends = (low[0], low[-1], high[0], high[-1])
         padded = float(m.graph.constants[node.inputs[1]].reshape(-1)[0])
-        small = all(isinstance(p, int) and p < k for p, k in zip((*low[1:-1], *high[1:-1]), attrs["kernel"] * 2, strict=True))
+        small = all(
+            isinstance(p, int) and p < k
+            for p, k in zip((*low[1:-1], *high[1:-1]), attrs["kernel"] * 2, strict=True)
+        )
         if padded == pad_value and ends == (0, 0, 0, 0) and small:
             attrs = {**attrs, "low": low[1:-1], "high": high[1:-1]}
             source = node.inputs[0]

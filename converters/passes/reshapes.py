@@ -1,10 +1,10 @@
 """Chains of reshapes and transposes become one or none; a reduction drops its unit axes itself.
 
-    a = Reshape(x, shape=s)
-    b = Reshape(a, shape=t)         ->      b = Reshape(x, shape=t)
+a = Reshape(x, shape=s)
+b = Reshape(a, shape=t)         ->      b = Reshape(x, shape=t)
 
-    a = Reduce(x, axes=(1,), keepdims=True)
-    b = Reshape(a, without axis 1)  ->      b = Reduce(x, axes=(1,), keepdims=False)
+a = Reduce(x, axes=(1,), keepdims=True)
+b = Reshape(a, without axis 1)  ->      b = Reduce(x, axes=(1,), keepdims=False)
 """
 
 from __future__ import annotations

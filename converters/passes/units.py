@@ -1,6 +1,6 @@
 """Transposes that move only axes of one element are reshapes.
 
-    y = Transpose(x of (N, 28, 28, 1), axes=(0, 3, 1, 2))       ->      y = Reshape(x, shape=(N, 1, 28, 28))
+y = Transpose(x of (N, 28, 28, 1), axes=(0, 3, 1, 2))       ->      y = Reshape(x, shape=(N, 1, 28, 28))
 """
 
 from __future__ import annotations

@@ -1,0 +1,137 @@
+"""From graphs (or a function) to an artefact on disk, and back into memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from converters.artifact import Artifact
+from converters.errors import ConversionError, LoadError
+from converters.graph import Graph
+from converters.passes import optimize
+
+if TYPE_CHECKING:
+    from converters.specs import Image, Spec
+
+TARGETS = {"onnx": "converters.targets.onnx", "coreml": "converters.targets.coreml"}
+SUFFIXES = {".onnx": "onnx", ".mlpackage": "coreml"}
+PRECISIONS = (None, "float32", "float16")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `convert` was asked for, checked."""
+
+    precision: str | None = None
+    labels: Sequence[str] | None = None
+    metadata: Mapping[str, Any] | None = None
+    opset: int = 23
+    runtime: str | None = None
+    minimum_ios: int = 18
+    overwrite: bool = True
+
+
+def convert(
+    source: Graph | Mapping[str, Graph] | Callable[..., Any],
+    path: str | Path,
+    target: str | None = None,
+    inputs: Mapping[str, Spec | Image] | None = None,
+    precision: str | None = None,
+    quantize: str | None = None,
+    calibration: Any = None,
+    labels: Sequence[str] | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    opset: int = 23,
+    runtime: str | None = None,
+    minimum_ios: int = 18,
+    layout: str | None = None,
+    overwrite: bool = True,
+) -> Path:
+    """Write a function as `.onnx` or `.mlpackage`; gives the path.
+
+    Args:
+        source: a captured graph, several by name, or a function with `inputs`.
+        target: "onnx" or "coreml"; default by the path's suffix.
+        precision: of weights and arithmetic; default as captured for ONNX, float16 for Core ML.
+        labels: class names, for a classifier.
+        metadata: entries of the schema in `converters.metadata`.
+        opset: 17 to 23. minimum_ios: 15 to 18. runtime: None for standard ONNX ops only.
+        overwrite: False raises OutputExists where the path is there.
+
+    Raises:
+        UnsupportedOp: lists everything that the target cannot express.
+        ConversionError: an option is unknown or not supported yet.
+    """
+    path = Path(path)
+    chosen = _target(path, target)
+    _refuse_unreached(quantize, calibration, layout, runtime, precision)
+    if isinstance(source, Graph):
+        graphs: dict[str, Graph] = {"main": source}
+    elif isinstance(source, Mapping):
+        graphs = dict(source)
+    elif inputs is None:
+        raise ConversionError(
+            "a function needs inputs=", hint='inputs={"image": converters.Spec(("batch", 28, 28, 1))}'
+        )
+    else:
+        from converters.capture import capture
+
+        graphs = {"main": capture(source, inputs)}
+    if not graphs:
+        raise ConversionError("there is no function to convert")
+    options = Options(precision, labels, metadata, opset, runtime, minimum_ios, overwrite)
+    optimized = {name: optimize(graph) for name, graph in graphs.items()}
+    return import_module(TARGETS[chosen]).write(optimized, path, options)
+
+
+def _target(path: Path, target: str | None) -> str:
+    if target is None and path.suffix not in SUFFIXES:
+        raise ConversionError(
+            f"no target for {path.name}", hint="end the name in .onnx or .mlpackage, or give target="
+        )
+    chosen = target or SUFFIXES[path.suffix]
+    if chosen not in TARGETS:
+        raise ConversionError(f"no target {chosen!r}; there are {', '.join(TARGETS)}")
+    return chosen
+
+
+def _refuse_unreached(quantize: Any, calibration: Any, layout: Any, runtime: Any, precision: Any) -> None:
+    for name, value in {"quantize": quantize, "calibration": calibration, "layout": layout}.items():
+        if value is not None:
+            raise ConversionError(f"{name}={value!r} is not supported yet")
+    if runtime not in (None, "onnxruntime"):
+        raise ConversionError(f"runtime={runtime!r} is unknown", hint="use None or 'onnxruntime'")
+    if precision not in PRECISIONS:
+        raise ConversionError(f"precision={precision!r} is not supported", hint="use 'float32' or 'float16'")
+
+
+def load(path: str | Path, units: str = "all") -> Artifact:
+    """An artefact ready to run. `.onnx` runs in onnxruntime; `.mlpackage` in Core ML on macOS, else in our interpreter.
+
+    Args:
+        units: "all", "cpu", "gpu" or "ne", where the system has them.
+
+    Raises:
+        LoadError: missing, damaged, or not an artefact.
+    """
+    path = Path(path)
+    if units not in ("all", "cpu", "gpu", "ne"):
+        raise ConversionError(f"units={units!r} is unknown", hint="use 'all', 'cpu', 'gpu' or 'ne'")
+    if path.suffix not in SUFFIXES and not path.is_dir():
+        raise LoadError(f"{path} is neither .onnx nor .mlpackage")
+    return import_module(TARGETS[SUFFIXES.get(path.suffix, "onnx")]).load(path, units)
+
+
+def supported_ops() -> dict[str, dict[str, str]]:
+    """Every op and how each target spells it: {"Add": {"onnx": "native", "coreml": "native"}, …}; else "expanded" or "no"."""
+    from converters.ops import OPS
+
+    native = {name: import_module(module).native_ops() for name, module in TARGETS.items()}
+
+    def level(op: str, target: str) -> str:
+        return "native" if op in native[target] else "expanded" if OPS[op].expand is not None else "no"
+
+    return {op: {target: level(op, target) for target in TARGETS} for op in sorted(OPS)}

@@ -1,0 +1,14 @@
+"""ONNX: standard ops of opset 17 to 23, run by onnxruntime, browsers, OpenVINO and others."""
+
+from converters.targets.onnx.load import load
+from converters.targets.onnx.write import write
+
+
+def native_ops() -> set[str]:
+    """The ops that have a rule of their own."""
+    from converters.targets.onnx.rules import RULES
+
+    return set(RULES)
+
+
+__all__ = ["load", "native_ops", "write"]

@@ -1,0 +1,122 @@
+"""Reshapes, slices and joins. Sizes that are named are copied from the operand or computed from the inputs' shapes."""
+
+from __future__ import annotations
+
+from converters.graph import Node
+from converters.sizes import AnySize, Shape, is_static
+from converters.targets.onnx.rules.lowering import Lowering
+from converters.targets.onnx.writer import Writer
+
+
+def _reshape(w: Writer, node: Node) -> None:
+    before, after = node.inputs[0].shape, node.attrs["shape"]
+    units = _unit_change(before, after)
+    if not is_static(after) and units is not None:
+        op_type, axes = units
+        w.emit(op_type, node, w.int64(axes))
+        return
+    target = reshape_target(before, after)
+    if target is None:
+        w.emit("Reshape", node, w.shape(after), allowzero=1)
+    elif 0 in after:
+        w.emit("Reshape", node, w.int64(target), allowzero=1)
+    else:
+        w.emit("Reshape", node, w.int64(target))
+
+
+def reshape_target(before: Shape, after: Shape) -> list[int] | None:
+    """Integers with 0 (copy) and at most one -1 (the rest), or None where the sizes must be computed."""
+    if is_static(after):
+        return [int(size) for size in after]  # type: ignore[arg-type]
+    if 0 in after:
+        return None
+    target = []
+    for axis, size in enumerate(after):
+        copied = axis < len(before) and before[axis] == size
+        target.append(size if isinstance(size, int) else 0 if copied else -1)
+    return target if target.count(-1) <= 1 else None
+
+
+def _unit_change(before: Shape, after: Shape) -> tuple[str, list[int]] | None:
+    """Unsqueeze or Squeeze with its axes, where only axes of one element come or go."""
+    if len(after) == len(before):
+        return None
+    op_type, short, long = (
+        ("Unsqueeze", before, after) if len(after) > len(before) else ("Squeeze", after, before)
+    )
+    axes, rest = [], list(short)
+    for axis, size in enumerate(long):
+        if rest and rest[0] == size:
+            rest.pop(0)
+        elif size == 1:
+            axes.append(axis)
+        else:
+            return None
+    return None if rest else (op_type, axes)
+
+
+def _broadcast(w: Writer, node: Node) -> None:
+    before, after = node.inputs[0].shape, node.attrs["shape"]
+    kept = (None,) * (len(after) - len(before)) + tuple(before)
+    target: list[AnySize] = [1 if size == old else size for size, old in zip(after, kept, strict=True)]
+    w.emit("Expand", node, w.shape(tuple(target)))
+
+
+def _transpose(w: Writer, node: Node) -> None:
+    w.emit("Transpose", node, perm=list(node.attrs["axes"]))
+
+
+def _concatenate(w: Writer, node: Node) -> None:
+    w.emit("Concat", node, axis=node.attrs["axis"])
+
+
+def _split(w: Writer, node: Node) -> None:
+    w.emit("Split", node, w.shape(node.attrs["sizes"]), axis=node.attrs["axis"])
+
+
+FAR = 2**31 - 1
+
+
+def _slice(w: Writer, node: Node) -> None:
+    shape = node.inputs[0].shape
+    starts, ends, axes, steps = [], [], [], []
+    for axis, (size, start, end, step) in enumerate(
+        zip(shape, node.attrs["start"], node.attrs["end"], node.attrs["strides"], strict=True)
+    ):
+        if start == 0 and end == size and step == 1:
+            continue
+        before_first = step < 0 and isinstance(end, int) and end < 0
+        starts.append(start)
+        ends.append(-FAR if before_first else FAR if end == size else end)
+        axes.append(axis)
+        steps.append(step)
+    if not axes:
+        w.emit("Identity", node)
+    elif is_static(tuple(starts)) and is_static(tuple(ends)):
+        w.emit("Slice", node, w.int32(starts), w.int32(ends), w.int32(axes), w.int32(steps))
+    else:
+        w.emit("Slice", node, w.shape(tuple(starts)), w.shape(tuple(ends)), w.int64(axes), w.int64(steps))
+
+
+def _pad(w: Writer, node: Node) -> None:
+    x, value = (w.name(v) for v in node.inputs)
+    w.give("Pad", [x, w.shape((*node.attrs["low"], *node.attrs["high"])), value], [w.name(node.output)])
+
+
+def _dimension(w: Writer, node: Node) -> None:
+    from converters.targets.onnx.writer import ELEMENT_TYPES
+
+    scalar = w.node("Squeeze", w.size(node.attrs["size"]), w.int64([0]))
+    w.give("Cast", [scalar], [w.name(node.output)], to=ELEMENT_TYPES[node.attrs["dtype"]])
+
+
+RULES = {
+    "Reshape": Lowering(_reshape),
+    "Broadcast": Lowering(_broadcast),
+    "Transpose": Lowering(_transpose),
+    "Concatenate": Lowering(_concatenate),
+    "Split": Lowering(_split),
+    "Slice": Lowering(_slice),
+    "Pad": Lowering(_pad),
+    "Dimension": Lowering(_dimension),
+}

@@ -1,0 +1,184 @@
+"""Building an ONNX graph: names, initializers, nodes, and sizes that are computed when the model runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from onnx import GraphProto, NodeProto, TensorProto, ValueInfoProto, helper
+
+from converters.dtypes import numpy_dtype
+from converters.graph import Graph, Node, Value
+from converters.sizes import AnySize, Monomial, Shape, Size, is_static
+
+ELEMENT_TYPES = {
+    "float32": TensorProto.FLOAT,
+    "float16": TensorProto.FLOAT16,
+    "bfloat16": TensorProto.BFLOAT16,
+    "float64": TensorProto.DOUBLE,
+    "bool": TensorProto.BOOL,
+    **{name: getattr(TensorProto, name.upper()) for w in (8, 16, 32, 64) for name in (f"int{w}", f"uint{w}")},
+}
+
+
+class Writer:
+    """One graph being written. Rules call `emit`, `node`, `constant`, `shape`.
+
+    Attributes:
+        opset: the version of the standard ops.
+        runtime: None, or "onnxruntime" where com.microsoft ops may be used.
+    """
+
+    def __init__(self, graph: Graph, opset: int, runtime: str | None = None):
+        self.graph, self.opset, self.runtime = graph, opset, runtime
+        self.names = dict(graph.names)
+        self.nodes: list[NodeProto] = []
+        self.initializers: dict[str, np.ndarray] = {}
+        self.infos: dict[str, Value] = {}
+        self.domains: set[str] = set()
+        self._taken = set(self.names.values()) | set(graph.outputs)
+        self._small: dict[tuple[Any, ...], str] = {}
+        self._sizes: dict[AnySize | tuple[str, Monomial], str] = {}
+        for value, array in graph.constants.items():
+            self.initializers[self.names[value]] = array
+
+    def emit(self, op_type: str, node: Node, *extra: str, domain: str = "", **attrs: Any) -> None:
+        """One ONNX node that computes the outputs of `node` from its inputs (and `extra` ones)."""
+        inputs = [self.names[value] for value in node.inputs]
+        self.give(op_type, [*inputs, *extra], [self.names[value] for value in node.outputs], domain, **attrs)
+
+    def node(
+        self, op_type: str, *inputs: str, name: str = "", outputs: int = 1, domain: str = "", **attrs: Any
+    ) -> Any:
+        """An ONNX node in between; gives the name of its output, or a list where there are several."""
+        names = [self.unique(name or op_type.lower()) for _ in range(outputs)]
+        self.give(op_type, list(inputs), names, domain, **attrs)
+        return names[0] if outputs == 1 else names
+
+    def give(
+        self, op_type: str, inputs: Sequence[str], outputs: Sequence[str], domain: str = "", **attrs: Any
+    ) -> None:
+        """An ONNX node with chosen output names."""
+        self.domains.add(domain)
+        proto = helper.make_node(op_type, inputs, outputs, name=outputs[0], domain=domain or None, **attrs)
+        self.nodes.append(proto)
+
+    def unique(self, wish: str) -> str:
+        """A name that nothing has yet."""
+        name, index = wish, 1
+        while name in self._taken:
+            name, index = f"{wish}_{index}", index + 1
+        self._taken.add(name)
+        return name
+
+    def name(self, value: Value) -> str:
+        """The ONNX name of a value."""
+        return self.names[value]
+
+    def constant(self, array: Any, dtype: str | None = None, name: str = "constant") -> str:
+        """The name of an initializer; equal small ones are shared."""
+        array = np.asarray(array) if dtype is None else np.asarray(array).astype(numpy_dtype(dtype))
+        key = (array.shape, array.dtype.name, array.tobytes()) if array.size <= 64 else (id(array),)
+        if key not in self._small:
+            self._small[key] = self.unique(name)
+            self.initializers[self._small[key]] = array
+        return self._small[key]
+
+    def int64(self, values: Sequence[int]) -> str:
+        """A vector of int64, as Reshape, Expand, Pad and the axes of reductions take it."""
+        return self.constant(np.array(list(values), np.int64), name="ints")
+
+    def int32(self, values: Sequence[int]) -> str:
+        """A vector of int32, for Slice and Gather."""
+        return self.constant(np.array(list(values), np.int32), name="ints32")
+
+    def shape(self, shape: Shape) -> str:
+        """A vector of int64 with the sizes, computed from the inputs' shapes where they are named."""
+        if is_static(shape):
+            return self.int64([int(size) for size in shape])  # type: ignore[arg-type]
+        if shape not in self._sizes:  # type: ignore[comparison-overlap]
+            parts: list[str] = []
+            run: list[int] = []
+            for size in [*shape, None]:
+                if isinstance(size, int):
+                    run.append(size)
+                    continue
+                if run:
+                    parts.append(self.int64(run))
+                    run = []
+                if size is not None:
+                    parts.append(self.size(size))
+            joined = parts[0] if len(parts) == 1 else self.node("Concat", *parts, name="shape", axis=0)
+            self._sizes[shape] = joined  # type: ignore[index]
+        return self._sizes[shape]  # type: ignore[index]
+
+    def size(self, size: AnySize) -> str:
+        """An int64 vector of one element with the value of a size."""
+        if isinstance(size, int):
+            return self.int64([size])
+        if size not in self._sizes:
+            self._sizes[size] = self._polynomial(size)
+        return self._sizes[size]
+
+    def _polynomial(self, size: Size) -> str:
+        source = self._source(size)
+        if source is not None:
+            return source
+        scale = int(np.lcm.reduce([factor.denominator for _, factor in size.terms]))
+        total = ""
+        for monomial, factor in size.terms:
+            whole = int(factor * scale)
+            term = self._monomial(monomial)
+            if not monomial:
+                term = self.int64([whole])
+            elif whole != 1:
+                term = self.node("Mul", term, self.int64([whole]), name="size")
+            total = self.node("Add", total, term, name="size") if total else term
+        return self.node("Div", total, self.int64([scale]), name="size") if scale != 1 else total
+
+    def _monomial(self, monomial: Monomial) -> str:
+        total = ""
+        for name in monomial:
+            known = self.size(Size.of(name))
+            total = self.node("Mul", total, known, name="size") if total else known
+        return total
+
+    def _source(self, size: Size) -> str | None:
+        """The size read from an input's shape, where it stands there (or can be solved for a single name)."""
+        for value in self.graph.inputs:
+            if size in value.shape:
+                axis = value.shape.index(size)
+                return self.node("Shape", self.names[value], name="size", start=axis, end=axis + 1)
+        if len(size.names()) == 1 and size == Size.of(next(iter(size.names()))):
+            return self._solved(size)
+        return None
+
+    def _solved(self, wanted: Size) -> str:
+        """A name that stands alone nowhere: from a sum in which the others do."""
+        (name,) = wanted.names()
+        for value in self.graph.inputs:
+            for axis, declared in enumerate(value.shape):
+                if isinstance(declared, Size) and name in declared.names():
+                    rest = declared - wanted
+                    if isinstance(rest, int) or name not in rest.names():
+                        whole = self.node("Shape", self.names[value], name="size", start=axis, end=axis + 1)
+                        return self.node("Sub", whole, self.size(rest), name="size")
+        raise AssertionError(f"no input tells {name}")
+
+    def finish(self, name: str) -> GraphProto:
+        """The graph without initializers' data; the caller adds tensors."""
+        self._connect_outputs()
+        inputs = [self._info(value.name, value) for value in self.graph.inputs]
+        outputs = [self._info(name, value) for name, value in self.graph.outputs.items()]
+        return GraphProto(node=self.nodes, name=name, input=inputs, output=outputs)
+
+    def _connect_outputs(self) -> None:
+        """Outputs that are inputs, constants or another output as well get an Identity."""
+        for output, value in self.graph.outputs.items():
+            if self.names[value] != output:
+                self.give("Identity", [self.names[value]], [output])
+
+    def _info(self, name: str, value: Value) -> ValueInfoProto:
+        sizes = [size if isinstance(size, int) else str(size) for size in value.shape]
+        return helper.make_tensor_value_info(name, ELEMENT_TYPES[value.dtype], sizes)
