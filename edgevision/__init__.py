@@ -1,5 +1,9 @@
 """Train small models in MLX, convert them, prove the result, and run it on the device."""
 
+from edgevision import blas
+
 __version__ = "0.1.0"
 
-__all__ = ["__version__"]
+blas.arrange()
+
+__all__ = ["__version__", "blas"]

@@ -1,8 +1,10 @@
-"""Skips what this system cannot run."""
+"""Has the fast BLAS in place before any test imports mlx.core; skips what this system cannot run."""
 
 import sys
 
 import pytest
+
+import edgevision  # noqa: F401
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
