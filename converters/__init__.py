@@ -1,4 +1,5 @@
-"""Compile any MLX function to ONNX or Core ML, run the result on any system, and prove that it computes the same.
+"""Compile any MLX function to ONNX or Core ML, run the result on any system, and prove that it computes the
+same.
 
 import converters as cv
 
@@ -55,7 +56,8 @@ _HOMES = {
 
 
 class _Package(ModuleType):
-    """Where a function and its file share a name (capture, compare, convert), the package's attribute is the function."""
+    """Where a function and its file share a name (capture, compare, convert), the package's attribute is
+    the function."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         shared = name in _HOMES and isinstance(value, ModuleType)

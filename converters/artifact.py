@@ -85,7 +85,8 @@ class Function:
 
 
 class Artifact(ABC):
-    """A converted model, loaded. `model(image=array)["logits"]`; `model["step"](…)` where there are several functions.
+    """A converted model, loaded. `model(image=array)["logits"]`; `model["step"](…)` where there are several
+    functions.
 
     Attributes:
         metadata: the JSON object written by `convert`.
@@ -97,7 +98,7 @@ class Artifact(ABC):
 
     def __init__(self, signatures: Mapping[str, Signature]):
         self.signatures = dict(signatures)
-        self.functions = tuple(signatures)
+        self.functions: tuple[str, ...] = tuple(signatures)
 
     @property
     def _default(self) -> Function:
@@ -105,7 +106,8 @@ class Artifact(ABC):
             raise ShapeError(
                 f"the model has the functions {', '.join(self.functions)}", hint='choose: model["name"](…)'
             )
-        return self[self.functions[0]]
+        (only,) = self.functions
+        return self[only]
 
     def __getitem__(self, name: str) -> Function:
         if name not in self.signatures:
@@ -163,8 +165,8 @@ def image_array(spec: Image, given: Any) -> np.ndarray:
         pixels = pixels.reshape(1, height, width, spec.channels)
         pixels = pixels[..., ::-1] if spec.color == "bgr" else pixels
         values = pixels * np.float32(spec.scale)
-        values = values if spec.mean is None else values - np.float32(spec.mean)
-        return (values if spec.std is None else values / np.float32(spec.std)).astype(np.float32)
+        values = values if spec.mean is None else values - np.array(spec.mean, np.float32)
+        return values if spec.std is None else values / np.array(spec.std, np.float32)
     array = np.asarray(given)
     if array.ndim != 4 or array.shape[1:] != (height, width, spec.channels) or not is_float(array.dtype.name):
         raise ShapeError(

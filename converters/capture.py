@@ -1,6 +1,7 @@
 """From an MLX function to a Graph. The only file that knows the record format of `mx.export_function`.
 
-The function is traced, not run: MLX streams one record per primitive. Named dimensions are found by tracing at several
+The function is traced, not run: MLX streams one record per primitive. Named dimensions are found by tracing
+at several
 sizes and fitting every integer that differs (`converters.fit`).
 """
 
@@ -33,7 +34,8 @@ def capture(
     states: Mapping[str, str] | None = None,
     module: nn.Module | None = None,
 ) -> Graph:
-    """Trace `fn(*arrays)`, the arrays in the order of `inputs`, into a Graph. The user's modules stay as they are.
+    """Trace `fn(*arrays)`, the arrays in the order of `inputs`, into a Graph. The user's modules stay as
+    they are.
 
     Args:
         fn: takes `mx.array`s; returns an array or nested tuples, lists and dicts of arrays.
@@ -184,7 +186,7 @@ def flat_results(result: Any, path: str = "") -> Any:
 def _explain(error: Exception) -> str:
     text = str(error).strip() or type(error).__name__
     if "Attempting to eval" in text:
-        return "the function needs an array's value while it is traced (.item(), a Python `if` on an array, or NumPy)"
+        return "the function needs an array's value while it is traced (.item(), a Python `if`, or NumPy)"
     if "convert" in text and "Python scalars" in text:
         return "the function turns an array into a Python number (.item(), int() or float() of an array)"
     if "Unable to get state for primitive" in text:
@@ -241,7 +243,8 @@ def build(
 
 
 def _nearest_weight(b: Builder, operands: Sequence[Value]) -> str:
-    """The named constant that is the fewest operations upstream: where in the user's model an operation is."""
+    """The named constant that is the fewest operations upstream: where in the user's model an operation
+    is."""
     producers = {value: node for node in b.nodes for value in node.outputs}
     front, seen = list(operands), set(operands)
     while front:

@@ -1,6 +1,7 @@
 """The MLX function and the artefact on the same inputs.
 
-An output agrees where |artefact - mlx| <= atol + rtol * |mlx| for every element; atol is by default the tolerance times
+An output agrees where |artefact - mlx| <= atol + rtol * |mlx| for every element; atol is by default the
+tolerance times
 the largest magnitude of that output, so that elements near zero are judged by the output's scale:
 
     precision of the artefact    rtol = atol / largest

@@ -109,7 +109,8 @@ def _refuse_unreached(quantize: Any, calibration: Any, layout: Any, runtime: Any
 
 
 def load(path: str | Path, units: str = "all") -> Artifact:
-    """An artefact ready to run. `.onnx` runs in onnxruntime; `.mlpackage` in Core ML on macOS, else in our interpreter.
+    """An artefact ready to run. `.onnx` runs in onnxruntime; `.mlpackage` in Core ML on macOS, else in our
+    interpreter.
 
     Args:
         units: "all", "cpu", "gpu" or "ne", where the system has them.
@@ -126,7 +127,8 @@ def load(path: str | Path, units: str = "all") -> Artifact:
 
 
 def supported_ops() -> dict[str, dict[str, str]]:
-    """Every op and how each target spells it: {"Add": {"onnx": "native", "coreml": "native"}, …}; else "expanded" or "no"."""
+    """Every op and how each target spells it: {"Add": {"onnx": "native", "coreml": "native"}, …}; else
+    "expanded" or "no"."""
     from converters.ops import OPS
 
     native = {name: import_module(module).native_ops() for name, module in TARGETS.items()}

@@ -1,7 +1,9 @@
 """Turning numbers seen at several sizes into formulas: the arithmetic of differential capture.
 
-Given the sizes of the named dimensions in each trace and the integer that was seen there, find the polynomial that
-explains all of them. Few terms are tried before many; the last samples are left out of the fit and only verify it.
+Given the sizes of the named dimensions in each trace and the integer that was seen there, find the
+polynomial that
+explains all of them. Few terms are tried before many; the last samples are left out of the fit and only
+verify it.
 """
 
 from __future__ import annotations

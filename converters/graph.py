@@ -20,7 +20,8 @@ from converters.sizes import AnySize, Shape, sizes_in, substitute
 
 @dataclass(frozen=True)
 class Dim:
-    """Bounds of a named dimension: lowest, highest (None: open), a divisor, or the only sizes that may occur."""
+    """Bounds of a named dimension: lowest, highest (None: open), a divisor, or the only sizes that may
+    occur."""
 
     low: int = 1
     high: int | None = None
@@ -85,7 +86,8 @@ class Node:
 class Graph:
     """A function: named inputs and outputs, constants (the weights), nodes in running order.
 
-    `states` maps an input's name to the output that carries it on; `images` holds the `Image` specs of picture
+    `states` maps an input's name to the output that carries it on; `images` holds the `Image` specs of
+    picture
     inputs; `dims` the bounds of the named dimensions.
     """
 
@@ -113,7 +115,8 @@ class Graph:
 
     @cached_property
     def names(self) -> dict[Value, str]:
-        """A unique name for every value: inputs and outputs keep theirs, then constants, then the rest by op."""
+        """A unique name for every value: inputs and outputs keep theirs, then constants, then the rest by
+        op."""
         names: dict[Value, str] = {value: value.name for value in self.inputs}
         taken = set(names.values()) | set(self.outputs)
         produced = self.producers
@@ -143,7 +146,8 @@ class Graph:
         return Graph(**{**fields, **changes})
 
     def verify(self) -> None:
-        """Check order, attributes, shapes and types against the ops' entries; AssertionError names the node."""
+        """Check order, attributes, shapes and types against the ops' entries; AssertionError names the
+        node."""
         from converters.ops import OPS
 
         known = {*self.inputs, *self.constants}

@@ -1,7 +1,9 @@
 """The one metadata schema of every format: a JSON object that says what the artefact takes, gives and is.
 
-{"format": 1, "task", "labels", "inputs", "tokenizer", "states", "source", "licence", "sha256" of the weights}; `inputs` and
-`outputs` map names to shape, dtype and, for pictures, size, color, scale, mean and std; `dims` to their bounds.
+{"format": 1, "task", "labels", "inputs", "tokenizer", "states", "source", "licence", "sha256"}
+
+`inputs` and `outputs` map names to shape, dtype and, for pictures, size, color, scale, mean and std; `dims` maps
+names to their bounds; `sha256` is of the weights.
 """
 
 from __future__ import annotations
@@ -35,7 +37,8 @@ FREE_KEYS = (
 
 @dataclass(frozen=True)
 class Signature:
-    """What one function takes and gives: names to specs, states to the outputs that carry them, bounds of dimensions."""
+    """What one function takes and gives: names to specs, states to the outputs that carry them, bounds of
+    dimensions."""
 
     inputs: Mapping[str, Spec | Image]
     outputs: Mapping[str, Spec]
@@ -85,7 +88,9 @@ def _to_json(spec: Spec | Image) -> dict[str, Any]:
 
 def _from_json(entry: Mapping[str, Any]) -> Spec | Image:
     if "image" in entry:
-        fields = {k: tuple(v) if isinstance(v, list) else v for k, v in entry["image"].items()}
+        fields: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in entry["image"].items()
+        }
         return Image(**fields)
     return Spec([parse(s) if isinstance(s, str) else s for s in entry["shape"]], entry["dtype"])
 

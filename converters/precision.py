@@ -1,4 +1,5 @@
-"""The same graph in another floating-point type: weights and arithmetic change, inputs and outputs keep theirs."""
+"""The same graph in another floating-point type: weights and arithmetic change, inputs and outputs keep
+theirs."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ CHANGEABLE = ("float16", "bfloat16", "float32")
 
 
 def with_precision(graph: Graph, dtype: str) -> Graph:
-    """Every float16, bfloat16 and float32 value as `dtype`; inputs and outputs are cast at the edges, states are not.
+    """Every float16, bfloat16 and float32 value as `dtype`; inputs and outputs are cast at the edges,
+    states are not.
 
     An input or output of bfloat16 becomes float32, which every runtime takes.
     """

@@ -1,7 +1,9 @@
 """MLX's primitives, as `mx.export_function` records them, in the vocabulary of `converters.ops`.
 
-Enums become words, positional arguments become named attributes, and the many ways to change a shape (Flatten,
-Unflatten, ExpandDims, Squeeze) become Reshape. Part of capture: nothing else knows MLX's positions and numbers.
+Enums become words, positional arguments become named attributes, and the many ways to change a shape
+(Flatten,
+Unflatten, ExpandDims, Squeeze) become Reshape. Part of capture: nothing else knows MLX's positions and
+numbers.
 """
 
 from __future__ import annotations
@@ -112,7 +114,56 @@ def _renamed(choose: Callable[[tuple[Any, ...]], str]) -> Decoder:
     return decode_one
 
 
-SAME_NAME = ["Abs", "Add", "ArcCos", "ArcCosh", "ArcSin", "ArcSinh", "ArcTan", "ArcTan2", "ArcTanh", "BitwiseInvert", "Ceil", "Cos", "Cosh", "Divide", "DivMod", "Erf", "ErfInv", "Exp", "Expm1", "Floor", "FloorDivide", "Greater", "GreaterEqual", "Less", "LessEqual", "Log1p", "LogAddExp", "LogicalAnd", "LogicalNot", "LogicalOr", "Matmul", "Maximum", "Minimum", "Multiply", "Negative", "NotEqual", "Power", "Remainder", "Round", "Select", "Sigmoid", "Sign", "Sin", "Sinh", "Square", "Subtract", "Tan", "Tanh"]
+SAME_NAME = [
+    "Abs",
+    "Add",
+    "ArcCos",
+    "ArcCosh",
+    "ArcSin",
+    "ArcSinh",
+    "ArcTan",
+    "ArcTan2",
+    "ArcTanh",
+    "BitwiseInvert",
+    "Ceil",
+    "Cos",
+    "Cosh",
+    "Divide",
+    "DivMod",
+    "Erf",
+    "ErfInv",
+    "Exp",
+    "Expm1",
+    "Floor",
+    "FloorDivide",
+    "Greater",
+    "GreaterEqual",
+    "Less",
+    "LessEqual",
+    "Log1p",
+    "LogAddExp",
+    "LogicalAnd",
+    "LogicalNot",
+    "LogicalOr",
+    "Matmul",
+    "Maximum",
+    "Minimum",
+    "Multiply",
+    "Negative",
+    "NotEqual",
+    "Power",
+    "Remainder",
+    "Round",
+    "Select",
+    "Sigmoid",
+    "Sign",
+    "Sin",
+    "Sinh",
+    "Square",
+    "Subtract",
+    "Tan",
+    "Tanh",
+]
 
 DECODERS: dict[str, Decoder] = {
     **{name: _plain(name) for name in SAME_NAME},
@@ -153,5 +204,5 @@ def decode(
     computed = DECODERS[name](b, arguments, inputs, results)
     computed = computed if isinstance(computed, tuple) else (computed,)
     for value, (shape, dtype) in zip(computed, results, strict=True):
-        assert value.shape == shape and value.dtype == dtype, (name, arguments, str(value), shape, dtype)
+        assert (value.shape, value.dtype) == (shape, dtype), (name, arguments, str(value), shape, dtype)
     return computed

@@ -1,6 +1,8 @@
-"""Differential capture: one function traced at several sizes becomes one trace with formulas in place of integers.
+"""Differential capture: one function traced at several sizes becomes one trace with formulas in place of
+integers.
 
-Sizes are sampled so that consecutive and distant values of every dimension occur; a floor division or a branch on the
+Sizes are sampled so that consecutive and distant values of every dimension occur; a floor division or a
+branch on the
 size then shows as a difference that no polynomial explains, and larger multiples of the dimension are tried.
 """
 
@@ -45,7 +47,8 @@ class General:
     def check_special_sizes(self, graph: Graph, asked: set[str]) -> dict[str, Dim]:
         """The bounds after testing 0, 1 and the ends, where functions like to branch.
 
-        A size with another structure stays where the general graph still gives MLX's numbers; else it leaves the
+        A size with another structure stays where the general graph still gives MLX's numbers; else it
+        leaves the
         bounds, or raises CaptureError where the user `asked` for it.
         """
         bounds = dict(self.bounds)
@@ -117,7 +120,8 @@ def general_traces(tracer: Tracer, bounds: Mapping[str, Dim], asked: set[str]) -
     """Trace at as many sizes as it takes.
 
     Raises:
-        CaptureError: names the first operation that differs, the two sizes, and the dimension to fix or bound.
+        CaptureError: names the first operation that differs, the two sizes, and the dimension to fix or
+        bound.
     """
     if not bounds:
         return General(tracer({}), {}, [{}], tracer)
@@ -247,8 +251,8 @@ def compare_structure(traces: Sequence[Trace], samples: Sequence[dict[str, int]]
                 raise _difference(index, a[0], b[0], samples[0], sample)
         if len(first.records) != len(trace.records):
             shorter = min(len(first.records), len(trace.records))
-            names = [t.records[shorter][0] if len(t.records) > shorter else "nothing" for t in (first, trace)]
-            raise _difference(shorter, *names, samples[0], sample)
+            a, b = (t.records[shorter][0] if len(t.records) > shorter else "nothing" for t in (first, trace))
+            raise _difference(shorter, a, b, samples[0], sample)
         if [o[0] for o in first.outputs] != [o[0] for o in trace.outputs]:
             raise _difference(len(first.records), "outputs", "other outputs", samples[0], sample)
 
@@ -266,7 +270,8 @@ def _sizes(sizes: Mapping[str, int]) -> str:
 
 
 def merge(traces: Sequence[Trace], samples: Sequence[dict[str, int]], against: Trace | None = None) -> Trace:
-    """One trace with a `Size` wherever the traces differ; with `against`, only check that its formulas hold."""
+    """One trace with a `Size` wherever the traces differ; with `against`, only check that its formulas
+    hold."""
     compare_structure(traces, samples)
     if against is not None:
         compare_structure([traces[0], against], [samples[0], samples[0]])
@@ -341,8 +346,8 @@ def _merge_constants(arrays: Sequence[Any], fitter: Fitter, samples: Sequence[di
                 return size, dtype_name(arrays[0].dtype), form
     i = next(i for i, array in enumerate(arrays) if not _equal(arrays[0], array))
     raise Difference(
-        f"a constant of shape {tuple(arrays[0].shape)} depends on the size: it differs between {_sizes(samples[0])} "
-        f"and {_sizes(samples[i])}",
+        f"a constant of shape {tuple(arrays[0].shape)} depends on the size: it differs between "
+        f"{_sizes(samples[0])} and {_sizes(samples[i])}",
         hint="compute it with mx functions of the inputs' shapes, or fix that dimension",
     )
 

@@ -1,8 +1,8 @@
 """Sizes that are known only when the artefact runs: polynomials in the named dimensions.
 
 A shape holds integers and `Size`s. `Size.of("past") + Size.of("length")` is the length of a grown cache,
-`batch * (1 + height * width / 256)` the tokens of a Vision Transformer. Coefficients are exact fractions, so that
-quotients stay exact; a quotient is only used where the dimension's `multiple` makes it whole.
+`batch * (1 + height * width / 256)` the tokens of a Vision Transformer. Coefficients are exact fractions, so
+that quotients stay exact; a quotient is only used where the dimension's `multiple` makes it whole.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ Monomial = tuple[str, ...]  # dimension names, sorted, repeated for powers; () i
 
 
 class Size:
-    """An immutable polynomial with at least one named dimension; arithmetic gives `int` where all names cancel."""
+    """An immutable polynomial with at least one named dimension; arithmetic gives `int` where all names
+    cancel."""
 
     __slots__ = ("_hash", "terms")
     terms: tuple[tuple[Monomial, Fraction], ...]

@@ -120,7 +120,8 @@ def untouched(modules: Modules) -> Iterator[None]:
     saved = [
         (part, _copy(dict(part)), dict(vars(part))) for m in modules.values() for _, part in m.named_modules()
     ]
-    key = np.array(mx.random.state[0])
+    (state,) = mx.random.state  # type: ignore[misc]
+    key = np.array(state)
     compiling = _compiles()
     try:
         yield

@@ -37,7 +37,8 @@ class Spec:
 
 @dataclass(frozen=True)
 class Image:
-    """A picture input. The function sees float32 (1, height, width, channels): `(pixel * scale - mean) / std`.
+    """A picture input. The function sees float32 (1, height, width, channels): `(pixel * scale - mean) /
+    std`.
 
     Args:
         size: (height, width) in pixels.

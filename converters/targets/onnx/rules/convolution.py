@@ -1,6 +1,9 @@
-"""Convolutions and poolings, channels first; a transposed convolution is one with spread input and flipped kernel."""
+"""Convolutions and poolings, channels first; a transposed convolution is one with spread input and flipped
+kernel."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from converters.graph import Node
 from converters.targets.onnx.rules.lowering import Lowering
@@ -34,16 +37,9 @@ def _refuse_pool(opset: int, node: Node) -> str | None:
 
 def _pool(op_type: str, **fixed: int) -> Lowering:
     def emit(w: Writer, node: Node) -> None:
-        attrs = node.attrs
-        pads = [*attrs["low"], *attrs["high"]]
-        w.emit(
-            op_type,
-            node,
-            kernel_shape=list(attrs["kernel"]),
-            strides=list(attrs["strides"]),
-            pads=pads,
-            **fixed,
-        )
+        kernel, strides = list(node.attrs["kernel"]), list(node.attrs["strides"])
+        attrs: dict[str, Any] = {"pads": [*node.attrs["low"], *node.attrs["high"]], **fixed}
+        w.emit(op_type, node, kernel_shape=kernel, strides=strides, **attrs)
 
     return Lowering(emit, _refuse_pool)
 

@@ -8,9 +8,27 @@ from converters.graph import Node
 from converters.targets.onnx.rules.lowering import Lowering, renamed
 from converters.targets.onnx.writer import ELEMENT_TYPES, Writer
 
-SAME = (
-    ["Abs", "Add", "Ceil", "Cos", "Cosh", "Erf", "Exp", "Floor", "Greater", "Less", "Log", "Round", "Sigmoid", "Sign", "Sin", "Sinh", "Sqrt", "Tan", "Tanh"]
-)
+SAME = [
+    "Abs",
+    "Add",
+    "Ceil",
+    "Cos",
+    "Cosh",
+    "Erf",
+    "Exp",
+    "Floor",
+    "Greater",
+    "Less",
+    "Log",
+    "Round",
+    "Sigmoid",
+    "Sign",
+    "Sin",
+    "Sinh",
+    "Sqrt",
+    "Tan",
+    "Tanh",
+]
 NAMES = {
     **{name: name for name in SAME},
     "Negative": "Neg",

@@ -17,7 +17,8 @@ class Lowering:
 
     Attributes:
         emit: adds the ONNX nodes that compute the node's outputs.
-        refusal: writer's opset and node to the reason why this node needs the op's expansion instead, or None.
+        refusal: writer's opset and node to the reason why this node needs the op's expansion instead, or
+        None.
     """
 
     emit: Emit

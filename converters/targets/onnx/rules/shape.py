@@ -1,4 +1,5 @@
-"""Reshapes, slices and joins. Sizes that are named are copied from the operand or computed from the inputs' shapes."""
+"""Reshapes, slices and joins. Sizes that are named are copied from the operand or computed from the inputs'
+shapes."""
 
 from __future__ import annotations
 
