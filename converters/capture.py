@@ -58,9 +58,9 @@ def capture(
     modules = modules_of(fn, module)
     refuse_training(modules)
     with untouched(modules):
-        tracer = Tracer(fn, specs)
+        tracer = Tracer(fn, specs, weight_names(modules), outputs)
         general = general_traces(tracer, bounds, set(dims or {}))
-        graph = build(general.trace, specs, weight_names(modules), outputs, tracer.output_names)
+        graph = tracer.build(general.trace)
         bounds = general.check_special_sizes(graph, set(dims or {}))
     images = {name: spec for name, spec in inputs.items() if isinstance(spec, Image)}
     return graph.replace(dims=bounds, states=_states(states or {}, graph), images=images)
@@ -130,9 +130,19 @@ def _plain(item: Any) -> Any:
 class Tracer:
     """Traces one function at given sizes; keeps the names of its outputs."""
 
-    def __init__(self, fn: Callable[..., Any], specs: Mapping[str, Spec]):
-        self.fn, self.specs = fn, specs
+    def __init__(
+        self,
+        fn: Callable[..., Any],
+        specs: Mapping[str, Spec],
+        names: Mapping[int, str],
+        outputs: Sequence[str] | None,
+    ):
+        self.fn, self.specs, self.names, self.outputs = fn, specs, names, outputs
         self.output_names: list[str] = []
+
+    def build(self, trace: Trace) -> Graph:
+        """The Graph of a trace of this function."""
+        return build(trace, self.specs, self.names, self.outputs, self.output_names)
 
     def arrays(self, sizes: Mapping[str, int]) -> list[mx.array]:
         """Zeros of the inputs' shapes."""

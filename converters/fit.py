@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from itertools import combinations, combinations_with_replacement
 
-from converters.sizes import AnySize, Monomial, combine, substitute
+from converters.sizes import AnySize, Monomial, combine
 
 DEGREE = 4
 
@@ -37,21 +37,45 @@ class Fitter:
         return self._known[key]
 
     def _search(self, values: Sequence[int]) -> AnySize | None:
-        rows = {m: [_power(m, sample) for sample in self.samples] for m in self._monomials()}
-        for terms in self._candidates(list(rows)):
+        if not self._smooth(values):
+            return None
+        monomials = self._monomials(self._dependencies(values))
+        rows = {m: [_power(m, sample) for sample in self.samples] for m in monomials}
+        for terms in self._candidates(monomials):
             if len(terms) > max(2, len(self.samples) - 2):
                 return None
             factors = solve([[rows[m][i] for m in terms] for i in range(len(values))], list(values))
             if factors is not None:
-                size = combine(zip(terms, factors, strict=True))
-                if all(substitute(size, s) == v for s, v in zip(self.samples, values, strict=True)):
-                    return size
+                return combine(zip(terms, factors, strict=True))
         return None
 
-    def _monomials(self) -> list[Monomial]:
+    def _dependencies(self, values: Sequence[int]) -> list[str]:
+        """The dimensions that change the value where they alone change; all where no samples tell."""
+        alone: dict[str, bool] = {}
+        for sample, value in zip(self.samples[1:], values[1:], strict=True):
+            changed = [name for name in self.names if sample[name] != self.samples[0][name]]
+            if len(changed) == 1:
+                alone[changed[0]] = alone.get(changed[0], False) or value != values[0]
+        return [name for name in self.names if alone.get(name, True)]
+
+    def _smooth(self, values: Sequence[int]) -> bool:
+        """Whether the value is at most quadratic in each dimension alone: floors and branches are not."""
+        for name in self.names:
+            others = [other for other in self.names if other != name]
+            points = {
+                sample[name]: value
+                for sample, value in zip(self.samples, values, strict=True)
+                if all(sample[other] == self.samples[0][other] for other in others)
+            }
+            rows = [[1, size, size * size] for size in points]
+            if len(points) > 3 and solve(rows, list(points.values())) is None:
+                return False
+        return True
+
+    def _monomials(self, names: list[str]) -> list[Monomial]:
         monomials: list[Monomial] = [()]
         for degree in range(1, DEGREE + 1):
-            monomials += combinations_with_replacement(self.names, degree)
+            monomials += combinations_with_replacement(names, degree)
         # a power of one name beyond the square has not been seen in a shape
         return [m for m in monomials if all(m.count(name) <= 2 for name in m)]
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from converters.errors import ShapeError
 from converters.graph import Builder, Value
 from converters.sizes import Shape
 
@@ -204,5 +205,7 @@ def decode(
     computed = DECODERS[name](b, arguments, inputs, results)
     computed = computed if isinstance(computed, tuple) else (computed,)
     for value, (shape, dtype) in zip(computed, results, strict=True):
-        assert (value.shape, value.dtype) == (shape, dtype), (name, arguments, str(value), shape, dtype)
+        if value.shape != shape:
+            raise ShapeError(f"{name} gives {value.shape} where MLX has {shape}")
+        assert value.dtype == dtype, (name, arguments, str(value), dtype)
     return computed

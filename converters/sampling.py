@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from converters.dtypes import is_float
-from converters.errors import CaptureError, ConversionError
+from converters.errors import CaptureError, ConversionError, ShapeError
 from converters.fit import Fitter
 from converters.graph import Dim, Graph
 from converters.sizes import AnySize, Size, substitute
@@ -125,18 +125,20 @@ def general_traces(tracer: Tracer, bounds: Mapping[str, Dim], asked: set[str]) -
     """
     if not bounds:
         return General(tracer({}), {}, [{}], tracer)
-    first: CaptureError | None = None
+    first: ConversionError | None = None
     for base in BASES:
         try:
-            return _lowered(_attempt(tracer, dict(bounds), base), base, asked)
-        except CaptureError as error:
+            found = _attempt(tracer, dict(bounds), base)
+        except (CaptureError, ShapeError) as error:
             first = first or error
+            continue
+        return _lowered(found, base, asked)
     for multiple in MULTIPLES:
         wider = {name: _multiplied(dim, multiple) for name, dim in bounds.items()}
         for base in (multiple, 4 * multiple):
             try:
                 found = _attempt(tracer, wider, base)
-            except CaptureError:
+            except (CaptureError, ShapeError):
                 continue
             return _relaxed(tracer, found, bounds, base)
     assert first is not None
@@ -152,9 +154,10 @@ def _attempt(tracer: Tracer, bounds: dict[str, Dim], base: int) -> General:
     traces = []
     for sample in samples:
         traces.append(tracer(sample))
-        if len(traces) == 2:
-            compare_structure(traces, samples)
-    return General(merge(traces, samples), bounds, samples, tracer)
+        compare_structure([traces[0], traces[-1]], [samples[0], sample])
+    merged = merge(traces, samples)
+    tracer.build(merged)  # the shapes that the formulas give must be those that the ops infer
+    return General(merged, bounds, samples, tracer)
 
 
 def _relaxed(tracer: Tracer, found: General, wished: Mapping[str, Dim], base: int) -> General:
@@ -167,7 +170,7 @@ def _relaxed(tracer: Tracer, found: General, wished: Mapping[str, Dim], base: in
                 narrower = {**found.bounds, name: Dim(wished[name].low, wished[name].high, multiple)}
                 found = _attempt(tracer, narrower, base)
                 break
-            except CaptureError:
+            except (CaptureError, ShapeError):
                 continue
     low = {
         n: Dim(-(-d.low // d.multiple) * d.multiple, d.high, d.multiple)
@@ -210,19 +213,18 @@ def choose_samples(bounds: Mapping[str, Dim], base: int) -> list[dict[str, int]]
     for name, pool in pools.items():
         if not pool:
             raise CaptureError(f"dimension {name} has no size from {base} on within {bounds[name]}")
-    count = 6 + 2 * len(pools)
     total = 1
     for pool in pools.values():
         total *= len(pool)
-    if total <= count:
+    if total <= 4 + 3 * len(pools):
         return [dict(zip(pools, sizes, strict=True)) for sizes in product(*pools.values())]
+    first = {name: pool[0] for name, pool in pools.items()}
+    samples = [first]
+    # one dimension at a time: shows what depends on it, with neighbours for every residue
+    samples += [{**first, name: size} for name, pool in pools.items() for size in pool[1:4]]
     random = Random(0)
-    samples: list[dict[str, int]] = []
-    while len(samples) < count:
-        sample = {
-            name: pool[(len(samples)) % len(pool)] if i == 0 else random.choice(pool)
-            for i, (name, pool) in enumerate(pools.items())
-        }
+    while len(samples) < min(total, 5 + 3 * len(pools)):
+        sample = {name: random.choice(pool) for name, pool in pools.items()}
         if sample not in samples:
             samples.append(sample)
     return samples
@@ -258,6 +260,7 @@ def compare_structure(traces: Sequence[Trace], samples: Sequence[dict[str, int]]
 
 
 def _difference(index: int, a: str, b: str, sizes: dict[str, int], others: dict[str, int]) -> Difference:
+    b = b if a != b else f"{b} of other operands"
     differing = [name for name in sizes if sizes[name] != others[name]] or list(sizes)
     return Difference(
         f"operation {index + 1} depends on the size: {a} at {_sizes(sizes)}, {b} at {_sizes(others)}",
