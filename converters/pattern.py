@@ -4,8 +4,8 @@
     b("ReLU", m["x"]))
 
 A pattern is a tree over values: `op(...)` matches a value computed by a node, `const(...)` a constant,
-`var(...)` anything.
-Operands of commutative ops are tried in both orders. Inner values of a match must have no other users.
+`var(...)` anything, `either(...)` one of several patterns. Operands of commutative ops are tried in both
+orders. Inner values of a match must have no other users, except where the pattern says `shared`.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from converters.ops.elementwise import COMMUTATIVE
 from converters.sizes import is_static, product
 
 FOLD_LIMIT = 1 << 16  # elements that folding may add beyond those of its operands
+FEW = 16  # elements of unnamed constants that are compared by content
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,11 @@ def op(ops: str, *operands: Pattern, name: str = "", shared: bool = False, **att
         attrs: required attribute values.
     """
     return Pattern("op", name, tuple(ops.split("|")), operands or None, attrs, shared)
+
+
+def either(*alternatives: Pattern) -> Pattern:
+    """A value that matches one of the alternatives, tried in this order."""
+    return Pattern("either", operands=alternatives)
 
 
 class Match:
@@ -115,9 +121,11 @@ class Rewriter(Builder):
         self.changes: list[str] = []
         self.depth = 0
         self.views: dict[Any, Value] = {}
+        self.known: dict[Any, tuple[Value, ...]] = {}
         for value, array in graph.constants.items():
-            view = array.__array_interface__
-            self.views[view["data"], view["strides"], value.shape, value.dtype] = value
+            known = self.views.setdefault(_view(value, array), value)
+            if known is not value and value.name == known.name:
+                self.substitutes[value] = known
         for rule in rules:
             for name in rule.pattern.ops:
                 self.by_root.setdefault(name, []).append(rule)
@@ -126,18 +134,16 @@ class Rewriter(Builder):
                 self.uses[value] = self.uses.get(value, 0) + 1
         for value in graph.outputs.values():
             self.uses[value] = self.uses.get(value, 0) + 1
+        for old, new in self.substitutes.items():
+            self.uses[new] = self.uses.get(new, 0) + self.uses.get(old, 0)
 
     def constant(self, array: Any, name: str = "constant", dtype: str | None = None) -> Value:
-        """As Builder; the same memory seen in the same way is the same constant."""
+        """As Builder; the same memory seen in the same way, or the same few numbers, are the same constant."""
         value = super().constant(array, name, dtype)
-        view = self.constants[value].__array_interface__
-        key = (view["data"], view["strides"], value.shape, value.dtype)
-        if view["data"][0] and self.constants[value].size > 1:
-            known = self.views.setdefault(key, value)
-            if known is not value:
-                del self.constants[value]
-                return known
-        return value
+        known = self.views.setdefault(_view(value, self.constants[value]), value)
+        if known is not value:
+            del self.constants[value]
+        return known
 
     def outputs(self, op: str, *inputs: Value, name: str = "", **attrs: Any) -> tuple[Value, ...]:
         """As Builder, for the nodes that a replacement makes: folded, and offered to the rules in turn."""
@@ -149,16 +155,31 @@ class Rewriter(Builder):
 
     def emit(self, node: Node) -> tuple[Value, ...]:
         """Add a node, or what stands for it; gives the values that carry its outputs now."""
-        folded = self.fold(node)
-        if folded is None and self.depth < 50:
+        key = (node.op, node.inputs, *sorted(node.attrs.items()))
+        known = self.known.get(key)
+        if known is not None and known != node.outputs:
+            return self._same(node, known)
+        results = self.fold(node)
+        if results is None and self.depth < 50:
             self.depth += 1
-            folded = self.apply(node)
+            results = self.apply(node)
             self.depth -= 1
-        if folded is not None:
-            return folded
-        self.nodes.append(node)
-        self.producers.update(dict.fromkeys(node.outputs, node))
-        return node.outputs
+        if results is None:
+            self.nodes.append(node)
+            self.producers.update(dict.fromkeys(node.outputs, node))
+            results = node.outputs
+        self.known[key] = results
+        return results
+
+    def _same(self, node: Node, known: tuple[Value, ...]) -> tuple[Value, ...]:
+        """The outputs of an earlier node that computes the same in place of this one's."""
+        for old, new in zip(node.outputs, known, strict=True):
+            self.substitutes[old] = new
+            self.uses[new] = self.uses.get(new, 0) + self.uses.get(old, 0)
+        for value in node.inputs:
+            self.uses[value] -= 1
+        self.changes.append("same")
+        return known
 
     def apply(self, node: Node) -> tuple[Value, ...] | None:
         """The replacement by the first rule that matches, or None."""
@@ -219,6 +240,10 @@ class Rewriter(Builder):
             return
         if pattern.kind == "const" and value not in self.constants:
             return
+        if pattern.kind == "either":
+            for alternative in pattern.operands or ():
+                yield from self._value(alternative, value, match)
+            return
         if pattern.kind == "op":
             node = self.producers.get(value)
             if node is None or node.op not in pattern.ops or len(node.outputs) != 1:
@@ -238,7 +263,7 @@ class Rewriter(Builder):
     def fold(self, node: Node) -> tuple[Value, ...] | None:
         """The constants that a node of constants computes, where they are not much larger than their
         operands."""
-        if any(value not in self.constants for value in node.inputs):
+        if node.op == "Broadcast" or any(value not in self.constants for value in node.inputs):
             return None
         if not all(is_static(value.shape) for value in node.outputs) or _depends_on_sizes(node):
             return None
@@ -259,6 +284,13 @@ class Rewriter(Builder):
         while value in self.substitutes:
             value = self.substitutes[value]
         return value
+
+
+def _view(value: Value, array: np.ndarray) -> Any:
+    if array.size <= FEW and value.name == "constant":
+        return array.tobytes(), value.shape, value.dtype
+    view = array.__array_interface__
+    return view["data"] if array.size else id(array), view["strides"], value.shape, value.dtype
 
 
 def _depends_on_sizes(node: Node) -> bool:
