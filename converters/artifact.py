@@ -106,8 +106,7 @@ class Artifact(ABC):
             raise ShapeError(
                 f"the model has the functions {', '.join(self.functions)}", hint='choose: model["name"](…)'
             )
-        (only,) = self.functions
-        return self[only]
+        return self[next(iter(self.functions))]
 
     def __getitem__(self, name: str) -> Function:
         if name not in self.signatures:

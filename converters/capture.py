@@ -20,7 +20,15 @@ from converters.graph import Builder, Dim, Graph, Value
 from converters.records import DECODERS, decode
 from converters.sampling import general_traces
 from converters.sizes import Shape, sizes_in, substitute
-from converters.snapshot import address, modules_of, refuse_training, to_numpy, untouched, weight_names
+from converters.snapshot import (
+    Snapshot,
+    address,
+    modules_of,
+    refuse_training,
+    to_numpy,
+    uncompiled,
+    weight_names,
+)
 from converters.specs import Image, Spec
 
 DimLike = Dim | tuple[int, int] | int
@@ -57,8 +65,9 @@ def capture(
     bounds = _bounds(specs, dims or {})
     modules = modules_of(fn, module)
     refuse_training(modules)
-    with untouched(modules):
-        tracer = Tracer(fn, specs, weight_names(modules), outputs)
+    snapshot = Snapshot(modules)
+    with uncompiled():
+        tracer = Tracer(fn, specs, snapshot, weight_names(modules), outputs)
         general = general_traces(tracer, bounds, set(dims or {}))
         graph = tracer.build(general.trace)
         bounds = general.check_special_sizes(graph, set(dims or {}))
@@ -134,10 +143,12 @@ class Tracer:
         self,
         fn: Callable[..., Any],
         specs: Mapping[str, Spec],
+        snapshot: Snapshot,
         names: Mapping[int, str],
         outputs: Sequence[str] | None,
     ):
         self.fn, self.specs, self.names, self.outputs = fn, specs, names, outputs
+        self.snapshot = snapshot
         self.output_names: list[str] = []
 
     def build(self, trace: Trace) -> Graph:
@@ -157,14 +168,24 @@ class Tracer:
         """Trace at `sizes`; CaptureError explains what the function did that cannot be traced."""
         trace = Trace()
         with mx.stream(mx.cpu):
-            mx.disable_compile()
             try:
                 mx.export_function(trace, self.flat, *self.arrays(sizes))
             except ConversionError:
                 raise
             except Exception as error:
                 raise CaptureError(_explain(error), hint=_cure(error)) from error
+            finally:
+                self.snapshot.restore()
         return trace
+
+    def run(self, *arrays: mx.array) -> list[mx.array]:
+        """What the function computes, evaluated."""
+        try:
+            results = self.flat(*arrays)
+            mx.eval(results)
+        finally:
+            self.snapshot.restore()
+        return results
 
     def flat(self, *arrays: mx.array) -> list[mx.array]:
         """The function with its results as a flat list."""

@@ -43,7 +43,7 @@ class Fitter:
         rows = {m: [_power(m, sample) for sample in self.samples] for m in monomials}
         for terms in self._candidates(monomials):
             if len(terms) > max(2, len(self.samples) - 2):
-                return None
+                continue
             factors = solve([[rows[m][i] for m in terms] for i in range(len(values))], list(values))
             if factors is not None:
                 return combine(zip(terms, factors, strict=True))
@@ -80,13 +80,14 @@ class Fitter:
         return [m for m in monomials if all(m.count(name) <= 2 for name in m)]
 
     def _candidates(self, monomials: list[Monomial]) -> Iterator[tuple[Monomial, ...]]:
-        for count in (1, 2, 3):
+        """Sets of terms, the likely ones first; a set of all products finds the few that matter in one
+        solution."""
+        yield from combinations(monomials, 1)
+        yield tuple(m for m in monomials if len(set(m)) == len(m))
+        yield tuple(m for m in monomials if len(m) <= 2)
+        for count in (2, 3):
             yield from combinations(monomials, count)
-        small = [m for m in monomials if len(m) <= 2 or len(set(m)) == len(m)]
-        yield from combinations(small, 4)
-        for degree in (2, 3):
-            yield tuple(m for m in monomials if len(m) <= degree and len(set(m)) == len(m))
-            yield tuple(m for m in monomials if len(m) <= degree)
+        yield from combinations([m for m in monomials if len(m) <= 2 or len(set(m)) == len(m)], 4)
 
 
 def _power(monomial: Monomial, sizes: dict[str, int]) -> int:

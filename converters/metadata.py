@@ -2,8 +2,8 @@
 
 {"format": 1, "task", "labels", "inputs", "tokenizer", "states", "source", "licence", "sha256"}
 
-`inputs` and `outputs` map names to shape, dtype and, for pictures, size, color, scale, mean and std; `dims` maps
-names to their bounds; `sha256` is of the weights.
+`inputs` and `outputs` map names to shape, dtype and, for pictures, size, color, scale, mean and std; `dims`
+maps names to their bounds; `sha256` is of the weights.
 """
 
 from __future__ import annotations

@@ -112,27 +112,37 @@ def weight_names(modules: Modules) -> dict[int, str]:
     return names
 
 
+class Snapshot:
+    """Containers, attributes and random state of modules, to be put back as often as needed."""
+
+    def __init__(self, modules: Modules):
+        for module in modules.values():
+            mx.eval([array for _, array in tree_flatten(module) if isinstance(array, mx.array)])
+        parts = [part for module in modules.values() for _, part in module.named_modules()]
+        self.saved = [(part, _copy(dict(part)), dict(vars(part))) for part in parts]
+        (state,) = mx.random.state  # type: ignore[misc]
+        self.key = [int(half) for half in np.array(state)]
+
+    def restore(self) -> None:
+        """Everything as it was."""
+        for part, items, attributes in self.saved:
+            part.clear()
+            dict.update(part, _copy(items))
+            vars(part).clear()
+            vars(part).update(attributes)
+        mx.random.seed((self.key[0] << 32) | self.key[1])  # assigning to mx.random.state does nothing
+
+
 @contextmanager
-def untouched(modules: Modules) -> Iterator[None]:
-    """Evaluate the modules' arrays, then put back containers, attributes, random state and compile switch."""
-    for module in modules.values():
-        mx.eval([array for _, array in tree_flatten(module) if isinstance(array, mx.array)])
-    saved = [
-        (part, _copy(dict(part)), dict(vars(part))) for m in modules.values() for _, part in m.named_modules()
-    ]
-    (state,) = mx.random.state  # type: ignore[misc]
-    key = np.array(state)
+def uncompiled() -> Iterator[None]:
+    """mx.compile switched off, and afterwards as it was."""
     compiling = _compiles()
+    mx.disable_compile()
     try:
         yield
     finally:
-        for part, items, attributes in saved:
-            part.clear()
-            dict.update(part, items)
-            vars(part).clear()
-            vars(part).update(attributes)
-        mx.random.seed((int(key[0]) << 32) | int(key[1]))
-        (mx.enable_compile if compiling else mx.disable_compile)()
+        if compiling:
+            mx.enable_compile()
 
 
 def _copy(tree: Any) -> Any:
