@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 console = Console(stderr=True, highlight=False)
 out = Console(highlight=False, soft_wrap=True)
@@ -38,8 +39,9 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str |
     return result
 
 
-def _plain(text: str) -> str:
-    return strip_escapes(text).replace("[", "\\[")
+def _plain(text: str) -> Text:
+    """Text that is not read as markup."""
+    return Text(strip_escapes(text))
 
 
 __all__ = ["console", "out", "strip_escapes", "table"]

@@ -3,8 +3,13 @@
 import sys
 
 import pytest
+from hypothesis import settings
 
 import edgevision  # noqa: F401
+
+settings.register_profile("short", deadline=None, max_examples=100, derandomize=True, database=None)
+settings.register_profile("long", deadline=None, max_examples=5000)
+settings.load_profile("short")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
