@@ -1,9 +1,18 @@
 """What each op means, by family; `OPS` is the registry that everything else reads."""
 
-from converters.ops import activation, convolution, elementwise, linear, reduce, shape
+from converters.ops import (
+    activation,
+    attention,
+    convolution,
+    elementwise,
+    linear,
+    normalization,
+    reduce,
+    shape,
+)
 from converters.ops.definition import Op
 
-FAMILIES = (elementwise, shape, reduce, linear, convolution, activation)
+FAMILIES = (elementwise, shape, reduce, linear, convolution, normalization, attention, activation)
 OPS: dict[str, Op] = {op.name: op for family in FAMILIES for op in family.OPS}
 
 __all__ = ["FAMILIES", "OPS", "Op"]

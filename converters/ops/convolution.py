@@ -1,7 +1,8 @@
 """Convolutions and poolings over 1, 2 or 3 spatial axes.
 
 Letters: N batch, C channels, O output channels, G groups, k kernel. `channels_first=False` is MLX's layout
-(N·spatial·C, weights O·spatial·C/G); True is that of ONNX and Core ML (N·C·spatial, weights O·C/G·spatial). A third operand of Convolution is the bias (O).
+(N·spatial·C, weights O·spatial·C/G); True is that of ONNX and Core ML (N·C·spatial, weights O·C/G·spatial). A
+third operand of Convolution is the bias (O).
 """
 
 from __future__ import annotations

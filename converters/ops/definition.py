@@ -93,3 +93,10 @@ def positive_axis(axis: int, rank: int) -> int:
 def scalar(builder: Builder, value: Any, like: Value) -> Value:
     """A rank-0 constant of the type of `like`."""
     return builder.constant(np.asarray(value), dtype=like.dtype)
+
+
+def size_as(builder: Builder, size: AnySize, dtype: str) -> Value:
+    """A rank-0 value that holds a size, known now or when the artefact runs."""
+    if isinstance(size, int):
+        return builder.constant(size, dtype=dtype)
+    return builder("Dimension", size=size, dtype=dtype)

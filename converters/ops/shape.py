@@ -35,7 +35,7 @@ def _split(x: np.ndarray, sizes: tuple[int, ...], axis: int) -> tuple[np.ndarray
 
 
 def slice_length(start: AnySize, end: AnySize, stride: int) -> AnySize:
-    """How many elements a slice has; MLX gives normalised bounds, an end of -1 is before the first element."""
+    """How many elements a slice has; bounds are normalised, an end of -1 is before the first element."""
     span = end - start if stride > 0 else start - end
     if isinstance(span, int):
         return max(0, -(-span // abs(stride)))
