@@ -16,6 +16,7 @@ KINDS: dict[str, Callable[..., Any]] = {
     "or": np.any,
     "sum": np.sum,
     "prod": np.prod,
+    "mean": np.mean,
     "min": np.min,
     "max": np.max,
 }
@@ -34,7 +35,7 @@ def _reduce_shape(x: Value, kind: str, axes: tuple[int, ...], keepdims: bool, dt
 
 def _reduce(x: np.ndarray, kind: str, axes: tuple[int, ...], keepdims: bool, dtype: str) -> np.ndarray:
     target = numpy_dtype(dtype)
-    if kind in ("sum", "prod"):
+    if kind in ("sum", "prod", "mean"):
         wide = np.float32 if x.dtype.itemsize == 2 and x.dtype.kind not in "iub" else target
         return KINDS[kind](x.astype(wide), axis=axes, keepdims=keepdims).astype(target)
     if kind in ("min", "max") and x.shape and 0 in [x.shape[axis] for axis in axes]:

@@ -5,13 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from converters.graph import Graph
-from converters.passes import activations, broadcasts, layout, linear, pooling, reshapes, units
+from converters.passes import (
+    activations,
+    algebra,
+    broadcasts,
+    layout,
+    linear,
+    means,
+    normalizations,
+    pooling,
+    reshapes,
+    units,
+)
 from converters.pattern import Rule, rewrite
 
 PIPELINE: tuple[tuple[str, tuple[Rule, ...]], ...] = (
     ("broadcasts", broadcasts.RULES),  # first: every later pattern is written without broadcasts
+    ("algebra", algebra.RULES),  # and with one spelling of arithmetic
     ("reshapes", reshapes.RULES),  # before pooling, which expects reductions without unit axes
     ("pooling", pooling.RULES),
+    ("means", means.RULES),  # after pooling, which knows sums; before what is made of means
+    ("normalizations", normalizations.RULES),
     ("activations", activations.RULES),
     ("linear", linear.RULES),  # before layout, which permutes the weights of a linear layer
     ("layout", layout.RULES),

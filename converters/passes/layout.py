@@ -1,12 +1,12 @@
-"""Convolutions and poolings take channels first, as the targets do; the transposes this needs move to the edges.
+"""Convolutions and poolings take channels first, as the targets do; the transposes move to the edges.
 
     y = Convolution(x, w)                             a = Transpose(x, axes=(0, 3, 1, 2))
     z = ReLU(y)                                       y = Convolution(a, w', channels_first=True)
                                                 ->    z' = ReLU(y)
                                                       z = Transpose(z', axes=(0, 2, 3, 1))
 
-Transposes sink through ops that do not mind the order of axes until they meet their inverse, the weights of a linear
-layer that follows a flattening, or an output.
+Transposes sink through ops that do not mind the order of axes until they meet their inverse, the weights of a
+linear layer that follows a flattening, or an output.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 
 from converters.graph import Builder, Value
 from converters.ops import OPS
+from converters.ops.activation import ACTIVATIONS
 from converters.ops.convolution import to_last
 from converters.ops.elementwise import ELEMENTWISE
 from converters.ops.shape import inverse_permutation
@@ -22,8 +23,7 @@ from converters.passes import reshapes
 from converters.pattern import Match, Rule, const, op, var
 from converters.sizes import is_static
 
-ONE_AXIS = "Softmax|LogSumExp|Sort|ArgSort|Partition|ArgPartition|Scan"
-ACTIVATIONS = "ReLU|GELU|SiLU"
+ONE_AXIS = "Softmax|LogSumExp|Sort|ArgSort|Partition|ArgPartition|Scan|LogSoftmax"
 
 
 def _channels_first(b: Builder, m: Match) -> Value:
@@ -163,7 +163,7 @@ RULES = (
     ),
     Rule(
         "sink-elementwise",
-        op("|".join([*sorted(ELEMENTWISE), *ACTIVATIONS.split("|")])),
+        op("|".join([*sorted(ELEMENTWISE), *ACTIVATIONS])),
         _sink_elementwise,
         _check_elementwise,
     ),

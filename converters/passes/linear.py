@@ -1,4 +1,4 @@
-"""Products with a constant matrix and what is added to them become one linear layer; a convolution takes its bias in.
+"""Products with a constant matrix become linear layers; these and convolutions take in what is added to them.
 
 y = AddMM(x, weight.T, bias, alpha=1, beta=1)      ->      y = Linear(x, weight, bias)
 

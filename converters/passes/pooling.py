@@ -2,7 +2,7 @@
 
     a = Reshape(x, shape=(N, H/2, 2, W/2, 2, C))
     b = Transpose(a, axes=(0, 1, 3, 2, 4, 5))
-    y = Reduce(b, kind=max, axes=(3, 4))             ->      y = MaxPool(x, kernel=(2, 2), strides=(2, 2), ...)
+    y = Reduce(b, kind=max, axes=(3, 4))           ->      y = MaxPool(x, kernel=(2, 2), strides=(2, 2), ...)
 
     p = Pad(x, -inf, ...)
     a = AsStrided(p, shape=(N, H', W', 3, 3, C), strides of a contiguous p)

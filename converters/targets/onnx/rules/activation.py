@@ -8,7 +8,7 @@ from converters.targets.onnx.writer import Writer
 
 
 def _gelu(w: Writer, node: Node) -> None:
-    w.emit("Gelu", node, approximate="tanh" if node.attrs["approximate"] else "none")
+    w.emit("Gelu", node, approximate=node.attrs["approximate"])
 
 
 RULES = {

@@ -9,6 +9,7 @@ from converters.targets.onnx.writer import ELEMENT_TYPES, Writer
 KINDS = {
     "sum": "ReduceSum",
     "prod": "ReduceProd",
+    "mean": "ReduceMean",
     "max": "ReduceMax",
     "min": "ReduceMin",
     "and": "ReduceMin",

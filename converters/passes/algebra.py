@@ -1,0 +1,90 @@
+"""Arithmetic that has a simpler equal, so that later patterns need one spelling only.
+
+y = Multiply(x, x); y = Power(x, 2)         ->      y = Square(x)
+y = Multiply(x, 1); y = Add(x, 0)           ->      x
+y = Divide(1, Sqrt(x))                      ->      y = Rsqrt(x)
+y = AsType(AsType(x, float32), float16)     ->      x, where x is float16
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from converters.dtypes import is_float, numpy_dtype
+from converters.graph import Builder, Value
+from converters.pattern import Match, Rule, const, op, var
+
+NEUTRAL = {"Multiply": 1, "Divide": 1, "Add": 0, "Subtract": 0}
+POWERS = {2.0: "Square", 0.5: "Sqrt", -0.5: "Rsqrt"}
+
+
+def _check_neutral(m: Match) -> str | None:
+    if m["c"].name != "constant":
+        return "a parameter of the user's, which the artefact should hold"
+    if m.number("c") != NEUTRAL[m.root.op]:
+        return "the constant changes the result"
+    if m.root.op in ("Divide", "Subtract") and m.root.inputs[1] is not m["c"]:
+        return "the constant comes first"
+    return None if m["x"].shape == m.root.output.shape else "the constant widens the result"
+
+
+def _check_power(m: Match) -> str | None:
+    if not is_float(m["x"].dtype) or m["x"].shape != m.root.output.shape:
+        return "not a floating-point type, or the exponent widens the result"
+    return None if m.number("c") in POWERS else "another exponent"
+
+
+def _power(b: Builder, m: Match) -> Value:
+    exponent = m.number("c")
+    assert exponent is not None
+    return b(POWERS[exponent], m["x"])
+
+
+def _check_one(m: Match) -> str | None:
+    if m.number("c") != 1 or m["x"].shape != m.root.output.shape:
+        return "the dividend is not one"
+    return None
+
+
+def _is_exact(source: str, target: str) -> bool:
+    """Whether every number of the type `source` is one of `target`."""
+    return source == target or np.can_cast(numpy_dtype(source), numpy_dtype(target), "safe")
+
+
+def _check_cast(m: Match) -> str | None:
+    inner, outer = m["a"].dtype, m.root.output.dtype
+    if not _is_exact(m["x"].dtype, inner) or "bool" in (inner, outer):
+        return "the inner cast rounds"
+    return None
+
+
+def _same_type(m: Match) -> str | None:
+    return None if m["x"].dtype == m.root.output.dtype else "the type changes"
+
+
+def _swap_select(b: Builder, m: Match) -> Value:
+    return b("Select", m["c"], m["y"], m["x"])
+
+
+RULES = (
+    Rule("square", op("Multiply", var("x"), var("x")), lambda b, m: b("Square", m["x"])),
+    Rule("power", op("Power", var("x"), const("c")), _power, _check_power),
+    Rule("neutral", op("|".join(NEUTRAL), var("x"), const("c")), lambda b, m: m["x"], _check_neutral),
+    Rule(
+        "rsqrt", op("Divide", const("c"), op("Sqrt", var("x"))), lambda b, m: b("Rsqrt", m["x"]), _check_one
+    ),
+    Rule("no-cast", op("AsType", var("x")), lambda b, m: m["x"], _same_type),
+    Rule(
+        "cast-once",
+        op("AsType", op("AsType", var("x"), name="a", shared=True)),
+        lambda b, m: b("AsType", m["x"], dtype=m.root.attrs["dtype"]),
+        _check_cast,
+    ),
+    Rule("twice-negative", op("Negative", op("Negative", var("x"), shared=True)), lambda b, m: m["x"]),
+    Rule(
+        "add-negative",
+        op("Add", var("x"), op("Negative", var("y"))),
+        lambda b, m: b("Subtract", m["x"], m["y"]),
+    ),
+    Rule("select-not", op("Select", op("LogicalNot", var("c")), var("x"), var("y")), _swap_select),
+)
