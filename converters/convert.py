@@ -70,7 +70,7 @@ def convert(
     _refuse_unreached(quantize, calibration, layout, runtime, precision)
     if isinstance(source, Graph):
         graphs: dict[str, Graph] = {"main": source}
-    elif isinstance(source, Mapping):
+    elif not callable(source):  # a module is a mapping as well
         graphs = dict(source)
     elif inputs is None:
         raise ConversionError(

@@ -11,7 +11,8 @@ import numpy as np
 
 from converters.artifact import Artifact, State
 from converters.errors import LoadError
-from converters.metadata import KEY, Signature, signatures
+from converters.metadata import KEY, Signature
+from converters.metadata import signatures as read_signatures
 from converters.specs import Spec
 from converters.storage import recover
 
@@ -24,58 +25,93 @@ UNITS = {
 
 
 class OnnxArtifact(Artifact):
-    """A model in onnxruntime; states are fed and read back by `run`."""
+    """One or several functions in onnxruntime, a session each; states are fed and read back by `run`."""
 
-    def __init__(self, session: Any, signature: Signature, metadata: dict[str, Any]):
+    def __init__(self, sessions: dict[str, Any], signatures: dict[str, Signature], metadata: dict[str, Any]):
         import onnxruntime
 
-        super().__init__({"main": signature})
-        self.session, self.metadata = session, metadata
-        self.runtime = f"onnxruntime {onnxruntime.__version__} ({', '.join(session.get_providers())})"
+        super().__init__(signatures)
+        self.sessions, self.metadata = sessions, metadata
+        providers = next(iter(sessions.values())).get_providers()
+        self.runtime = f"onnxruntime {onnxruntime.__version__} ({', '.join(providers)})"
 
     def run(
         self, function: str, arrays: Mapping[str, np.ndarray], state: State | None
     ) -> dict[str, np.ndarray]:
         """Run on checked arrays; `state` is updated in place."""
-        fed = {**arrays, **(state or {})}
-        names = [output.name for output in self.session.get_outputs()]
-        results = dict(zip(names, self.session.run(None, fed), strict=True))
+        session, signature = self.sessions[function], self.signatures[function]
+        carried = {name: state[name] for name in signature.states} if state is not None else {}
+        results = dict(
+            zip(signature.outputs, session.run(list(signature.outputs), {**arrays, **carried}), strict=True)
+        )
         if state is None:
             return results
-        for source, result in self.states.items():
+        for source, result in signature.states.items():
             state[source] = results.pop(result)
         return results
 
 
 def load(path: Path, units: str) -> OnnxArtifact:
-    """Open a file in onnxruntime.
+    """Open a file, or a folder with one file per function, in onnxruntime.
 
     Raises:
         LoadError: missing, damaged, an unknown opset, or a provider that this system lacks.
     """
+    recover(path)
+    files = sorted(path.glob("*.onnx")) if path.is_dir() else [path]
+    if not files or not all(file.is_file() for file in files):
+        raise LoadError(f"{path} is not there" if not path.exists() else f"{path} holds no .onnx file")
+    opened = {file.stem if path.is_dir() else "main": _open(file, units) for file in files}
+    signatures = {name: signature for name, (_, signature, _) in opened.items()}
+    metadata = next(iter(opened.values()))[2]
+    return OnnxArtifact({name: session for name, (session, _, _) in opened.items()}, signatures, metadata)
+
+
+def _open(path: Path, units: str) -> tuple[Any, Signature, dict[str, Any]]:
     import onnxruntime
 
-    recover(path)
-    if not path.is_file():
-        raise LoadError(f"{path} is not there")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     available = onnxruntime.get_available_providers()
-    chosen = UNITS[units] or [p for p in available if p == "CPUExecutionProvider"]
+    chosen = UNITS[units] or ["CPUExecutionProvider"]
     if not set(chosen) <= set(available):
         raise LoadError(f"units={units!r} needs {chosen[0]}; this system has {', '.join(available)}")
+    check_file(path)
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=chosen)
     except Exception as error:  # onnxruntime raises a dozen unrelated types for damaged files
         raise LoadError(f"{path} cannot be loaded: {str(error).splitlines()[0]}") from error
     stored = session.get_modelmeta().custom_metadata_map.get(KEY)
     if stored is None:
-        return OnnxArtifact(session, _plain_signature(session), {})
+        return session, _plain_signature(session), {}
     try:
         metadata = json.loads(stored)
     except json.JSONDecodeError as error:
         raise LoadError(f"{path} has damaged metadata: {error}") from error
-    return OnnxArtifact(session, next(iter(signatures(metadata).values())), metadata)
+    signature = next(iter(read_signatures(metadata).values()))
+    names = {info.name for info in session.get_inputs()}, {info.name for info in session.get_outputs()}
+    if not set(signature.inputs) >= names[0] or set(signature.outputs) != names[1]:
+        raise LoadError(f"{path} has metadata of another model")
+    return session, signature, metadata
+
+
+def check_file(path: Path) -> None:
+    """LoadError where a file is no sound ONNX model of known opset, or takes data from outside its folder."""
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        model = onnx.load(str(path), load_external_data=False)
+        for tensor in model.graph.initializer:
+            for entry in tensor.external_data:
+                if entry.key == "location" and Path(entry.value).name != entry.value:
+                    raise LoadError(
+                        f"{path}: {tensor.name} takes its data from {entry.value!r}, outside the folder"
+                    )
+        beside = any(tensor.external_data for tensor in model.graph.initializer)
+        onnx.checker.check_model(str(path) if beside else model, full_check=False)
+    except (DecodeError, onnx.checker.ValidationError, ValueError, TypeError) as error:
+        raise LoadError(f"{path} is no sound ONNX model: {str(error).splitlines()[0]}") from error
 
 
 DTYPES = {"tensor(float)": "float32", "tensor(double)": "float64"}

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import ModelProto, StringStringEntryProto, TensorProto
+import onnx.checker
+from onnx import ModelProto, StringStringEntryProto
 
 from converters.convert import Options
 from converters.errors import ConversionError
@@ -16,32 +17,50 @@ from converters.graph import Graph, Node
 from converters.lower import legalize
 from converters.metadata import KEY, describe
 from converters.precision import with_precision
-from converters.storage import replacing_file
+from converters.storage import replacing_file, replacing_folder
+from converters.targets.onnx.protobuf import tensor_header, write_external, write_inline
 from converters.targets.onnx.rules import RULES
-from converters.targets.onnx.writer import ELEMENT_TYPES, Writer
+from converters.targets.onnx.writer import Writer
 
 IR_VERSIONS = {17: 8, 18: 8, 19: 9, 20: 9, 21: 10, 22: 10, 23: 11}
-INLINE_LIMIT = 2**31 - 2**20  # bytes; protobuf's own limit is 2 GiB
+INLINE_LIMIT = 2**31 - 2**24  # bytes of weights; protobuf ends at 2 GiB
+CHECKED_INLINE = 1024  # bytes; larger weights are checked by shape only
 
 
 def write(graphs: Mapping[str, Graph], path: Path, options: Options) -> Path:
     """Write one graph to `path`, or several as `<function>.onnx` in the folder `path`."""
     if options.opset not in IR_VERSIONS:
         raise ConversionError(f"opset {options.opset} is not supported", hint="use 17 to 23")
-    if len(graphs) > 1:
-        raise ConversionError("several functions in ONNX are not supported yet")
-    ((name, graph),) = graphs.items()
-    if options.precision is not None:
-        graph = with_precision(graph, options.precision)
-    model, tensors = build(graph, options, name)
-    size = sum(array.nbytes for array in tensors.values())
-    if size > INLINE_LIMIT:
-        raise ConversionError(f"weights of {size} bytes need external data, which is not supported yet")
-    model.graph.initializer.extend(_tensor(key, array) for key, array in tensors.items())
-    onnx.checker.check_model(model, full_check=True)
-    with replacing_file(path, overwrite=options.overwrite) as new:
-        new.write_bytes(model.SerializeToString())
+    models = {name: build(_cast(graph, options), options, name) for name, graph in graphs.items()}
+    for model, tensors in models.values():
+        check(model, tensors)
+    if len(models) > 1:
+        with replacing_folder(path, overwrite=options.overwrite) as folder:
+            folder.mkdir(exist_ok=True)
+            for name, (model, tensors) in models.items():
+                _write_one(model, tensors, folder / f"{name}.onnx", overwrite=True)
+    else:
+        ((model, tensors),) = models.values()
+        _write_one(model, tensors, path, options.overwrite)
     return path
+
+
+def _cast(graph: Graph, options: Options) -> Graph:
+    return graph if options.precision is None else with_precision(graph, options.precision)
+
+
+def _write_one(model: ModelProto, tensors: Mapping[str, np.ndarray], path: Path, overwrite: bool) -> None:
+    if sum(array.nbytes for array in tensors.values()) <= INLINE_LIMIT:
+        with replacing_file(path, overwrite=overwrite) as new:
+            write_inline(model, tensors, new)
+        return
+    data = path.with_name(f"{path.name}_data")
+    with (
+        replacing_file(path, overwrite=overwrite) as new,
+        replacing_file(data, overwrite=overwrite) as new_data,
+    ):
+        write_external(model, tensors, new, new_data)
+        path.unlink(missing_ok=True)  # the old graph must never be found with the new weights
 
 
 def build(graph: Graph, options: Options, name: str) -> tuple[ModelProto, dict[str, np.ndarray]]:
@@ -57,11 +76,10 @@ def build(graph: Graph, options: Options, name: str) -> tuple[ModelProto, dict[s
     writer = Writer(graph, options.opset, options.runtime)
     for node in graph.nodes:
         RULES[node.op].emit(writer, node)
-    labels = None if options.labels is None else list(options.labels)
-    used = {key for node in writer.nodes for key in node.input}
     proto = writer.finish(name)
-    used |= {key for node in proto.node for key in node.input}
+    used = {key for node in proto.node for key in node.input}
     weights = {key: array for key, array in writer.initializers.items() if key in used}
+    labels = None if options.labels is None else list(options.labels)
     metadata = describe({name: graph}, labels, options.metadata, weights.values())
     if options.precision is not None:
         metadata["precision"] = options.precision
@@ -73,8 +91,23 @@ def build(graph: Graph, options: Options, name: str) -> tuple[ModelProto, dict[s
     return model, weights
 
 
-def _tensor(name: str, array: np.ndarray) -> TensorProto:
-    data_type = ELEMENT_TYPES[array.dtype.name]
-    return TensorProto(
-        name=name, dims=array.shape, data_type=data_type, raw_data=np.ascontiguousarray(array).tobytes()
-    )
+def check(model: ModelProto, tensors: Mapping[str, np.ndarray]) -> None:
+    """ONNX's own full check with strict shape inference; large weights stand as inputs, so that nothing is
+    copied.
+
+    Raises:
+        ConversionError: the checker's complaint, which is a mistake of this compiler.
+    """
+    shell = ModelProto()
+    shell.CopyFrom(model)
+    for name, array in tensors.items():
+        tensor = tensor_header(name, array)
+        if array.nbytes <= CHECKED_INLINE:
+            tensor.raw_data = np.ascontiguousarray(array).tobytes()
+            shell.graph.initializer.append(tensor)
+        else:
+            shell.graph.input.append(onnx.helper.make_tensor_value_info(name, tensor.data_type, array.shape))
+    try:
+        onnx.checker.check_model(shell, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ConversionError(f"the model that was made is no valid ONNX: {error}") from error
