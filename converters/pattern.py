@@ -122,6 +122,8 @@ class Rewriter(Builder):
         self.depth = 0
         self.views: dict[Any, Value] = {}
         self.known: dict[Any, tuple[Value, ...]] = {}
+        self.dims = graph.dims
+        self.facts: dict[Any, Any] = {}  # what checks found out and need not find out again
         for value, array in graph.constants.items():
             known = self.views.setdefault(_view(value, array), value)
             if known is not value and value.name == known.name:
@@ -138,7 +140,7 @@ class Rewriter(Builder):
             self.uses[new] = self.uses.get(new, 0) + self.uses.get(old, 0)
 
     def constant(self, array: Any, name: str = "constant", dtype: str | None = None) -> Value:
-        """As Builder; the same memory seen in the same way, or the same few numbers, are the same constant."""
+        """As Builder; the same memory seen in the same way, or the same few numbers, are one constant."""
         value = super().constant(array, name, dtype)
         known = self.views.setdefault(_view(value, self.constants[value]), value)
         if known is not value:

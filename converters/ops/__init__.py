@@ -8,11 +8,22 @@ from converters.ops import (
     linear,
     normalization,
     reduce,
+    rotary,
     shape,
 )
 from converters.ops.definition import Op
 
-FAMILIES = (elementwise, shape, reduce, linear, convolution, normalization, attention, activation)
+FAMILIES = (
+    elementwise,
+    shape,
+    reduce,
+    linear,
+    convolution,
+    normalization,
+    attention,
+    rotary,
+    activation,
+)
 OPS: dict[str, Op] = {op.name: op for family in FAMILIES for op in family.OPS}
 
 __all__ = ["FAMILIES", "OPS", "Op"]

@@ -8,13 +8,16 @@ from converters.graph import Graph
 from converters.passes import (
     activations,
     algebra,
+    attention,
     broadcasts,
+    constants,
     layout,
     linear,
     means,
     normalizations,
     pooling,
     reshapes,
+    rope,
     units,
 )
 from converters.pattern import Rule, rewrite
@@ -28,8 +31,12 @@ PIPELINE: tuple[tuple[str, tuple[Rule, ...]], ...] = (
     ("normalizations", normalizations.RULES),
     ("activations", activations.RULES),
     ("linear", linear.RULES),  # before layout, which permutes the weights of a linear layer
+    ("rope", rope.RULES),
+    ("attention", attention.RULES),  # after the linear layers, whose biases would be taken for masks
+    ("packing", attention.PACKING),  # after rope, which attention may take along
     ("layout", layout.RULES),
     ("units", units.RULES),  # after layout: as reshapes these transposes would no longer cancel
+    ("constants", constants.RULES),  # last: until now a broadcast may turn out to be superfluous
 )
 
 

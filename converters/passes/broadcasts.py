@@ -7,12 +7,17 @@ z = Add(x, y)                               ->
 from __future__ import annotations
 
 from converters.errors import ShapeError
-from converters.graph import Builder, Value
+from converters.graph import Builder, Node, Value
 from converters.ops import OPS
 from converters.ops.elementwise import BINARY, COMPARISONS, FLOAT_BINARY
 from converters.pattern import Match, Rule, op
 
-BROADCASTING = "|".join([*BINARY, *FLOAT_BINARY, *COMPARISONS, "Equal", "Select", "AddMM"])
+MATRICES = {
+    "Matmul": 2,
+    "AddMM": 2,
+    "ScaledDotProductAttention": 3,
+}  # how many operands only broadcast their batch
+BROADCASTING = "|".join([*BINARY, *FLOAT_BINARY, *COMPARISONS, "Equal", "Select", *MATRICES])
 
 
 def _without(m: Match) -> tuple[Value, ...] | None:
@@ -20,7 +25,11 @@ def _without(m: Match) -> tuple[Value, ...] | None:
     operands = list(m.root.inputs)
     for index, value in enumerate(m.root.inputs):
         node = m.graph.producers.get(value)
-        if node is None or node.op != "Broadcast" or (m.root.op == "AddMM" and index < 2):
+        if (
+            node is None
+            or node.op != "Broadcast"
+            or (index < MATRICES.get(m.root.op, 0) and not _batch_only(node))
+        ):
             continue
         trial = [*operands[:index], node.inputs[0], *operands[index + 1 :]]
         try:
@@ -29,6 +38,11 @@ def _without(m: Match) -> tuple[Value, ...] | None:
         except ShapeError:
             continue
     return None if operands == list(m.root.inputs) else tuple(operands)
+
+
+def _batch_only(node: Node) -> bool:
+    before, after = node.inputs[0].shape, node.output.shape
+    return len(before) >= 2 and before[-2:] == after[-2:]
 
 
 def _replace(b: Builder, m: Match) -> Value:

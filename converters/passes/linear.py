@@ -4,13 +4,18 @@ y = AddMM(x, weight.T, bias, alpha=1, beta=1)      ->      y = Linear(x, weight,
 
 c = Convolution(x, weight)
 y = Add(c, bias)                            ->      y = Convolution(x, weight, bias)
+
+f = Reshape(x, shape=(batch*length, 8))             y = Linear(x, weight)
+y = Linear(f, weight)                       ->      z = Reshape(y, shape=(batch*length, 16))
 """
 
 from __future__ import annotations
 
 from converters.dtypes import is_float
 from converters.graph import Builder, Value
+from converters.passes import reshapes
 from converters.pattern import Match, Rule, const, op, var
+from converters.sizes import AnySize, Shape
 
 
 def _vector(m: Match, name: str, length: object) -> Value | None:
@@ -59,7 +64,43 @@ def _take_bias(b: Builder, m: Match) -> Value:
     return b(node.op, *node.inputs, _flat(b, m["bias"]), **node.attrs)
 
 
+def _check_rows(m: Match) -> str | None:
+    flat, x = m.node("f").output.shape, m["x"].shape
+    if len(x) < 3 or len(flat) != 2 or x[-1] != flat[-1]:
+        return "the last axis changes"
+    return "only axes of one element go" if _without_units(flat) == _without_units(x) else None
+
+
+def _check_back(m: Match) -> str | None:
+    flat, x = m.node("f").output.shape, m["x"].shape
+    if len(x) < 3 or len(flat) != 2 or x[-1] != flat[-1] or m.root.output.shape[: len(x) - 1] != x[:-1]:
+        return "the rows do not come back as they were"
+    return None
+
+
+def _without_units(shape: Shape) -> list[AnySize]:
+    return [size for size in shape if size != 1]
+
+
+def _keep_rank(b: Builder, m: Match) -> Value:
+    rest = m.node("y").inputs[1:] if "y" in m.bound else m.root.inputs[1:]
+    return b("Reshape", b("Linear", m["x"], *rest), shape=m.root.output.shape)
+
+
+_ROWS = op("Reshape", var("x"), name="f", shared=True)
+
+ROWS = (
+    *reshapes.RULES,
+    Rule("rows", op("Linear", _ROWS, var("w")), _keep_rank, _check_rows),
+    Rule("rows", op("Linear", _ROWS, var("w"), var("b")), _keep_rank, _check_rows),
+    Rule("rows-back", op("Reshape", op("Linear", _ROWS, var("w"), name="y")), _keep_rank, _check_back),
+    Rule(
+        "rows-back", op("Reshape", op("Linear", _ROWS, var("w"), var("b"), name="y")), _keep_rank, _check_back
+    ),
+)
+
 RULES = (
+    *ROWS,
     Rule("linear", op("AddMM", var("x"), const("w"), var("bias")), _linear, _check_addmm),
     Rule("product", op("Matmul", var("x"), const("w")), _linear, _check_product),
     Rule("bias", op("Add", op("Linear|Convolution", name="y"), const("bias")), _take_bias, _check_bias),

@@ -39,8 +39,12 @@ def _drops_reduced_axes(m: Match) -> str | None:
     return None if node.attrs["keepdims"] and shape == m.root.output.shape else "other axes change"
 
 
+def _reshaped(b: Builder, m: Match) -> Value:
+    return b("Reshape", m["x"], shape=m.root.attrs["shape"])
+
+
 RULES = (
-    Rule("merge-reshapes", op("Reshape", op("Reshape", var("x"), shared=True)), lambda b, m: _reshaped(b, m)),
+    Rule("merge-reshapes", op("Reshape", op("Reshape", var("x"), shared=True)), _reshaped),
     Rule("drop-reshape", op("Reshape|Broadcast", var("x")), lambda b, m: m["x"], _same_shape),
     Rule(
         "merge-transposes",
@@ -55,7 +59,3 @@ RULES = (
         _drops_reduced_axes,
     ),
 )
-
-
-def _reshaped(b: Builder, m: Match) -> Value:
-    return b("Reshape", m["x"], shape=m.root.attrs["shape"])
