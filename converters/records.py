@@ -13,7 +13,9 @@ from typing import Any
 
 from converters.errors import ShapeError
 from converters.graph import Builder, Value
-from converters.sizes import Shape
+from converters.ops.definition import size_as
+from converters.sizes import Shape, product
+from converters.windows import gather, scatter, signed
 
 Results = list[tuple[Shape, str]]
 Decoder = Callable[[Builder, tuple[Any, ...], tuple[Value, ...], Results], "Value | tuple[Value, ...]"]
@@ -115,6 +117,40 @@ def _renamed(choose: Callable[[tuple[Any, ...]], str]) -> Decoder:
     return decode_one
 
 
+def _gather(b: Builder, args: tuple[Any, ...], inputs: tuple[Value, ...], results: Results) -> Value:
+    axes, sizes = args
+    return gather(b, inputs[0], inputs[1:], axes, sizes)
+
+
+def _scatter(b: Builder, args: tuple[Any, ...], inputs: tuple[Value, ...], results: Results) -> Value:
+    kind, axes = args
+    return scatter(b, inputs[0], inputs[1:-1], inputs[-1], axes, SCATTER_KINDS[kind])
+
+
+def _gather_axis(b: Builder, args: tuple[Any, ...], inputs: tuple[Value, ...], results: Results) -> Value:
+    return b("GatherAxis", inputs[0], signed(b, inputs[1]), axis=args[0])
+
+
+def _scatter_axis(b: Builder, args: tuple[Any, ...], inputs: tuple[Value, ...], results: Results) -> Value:
+    x, indices, updates = inputs
+    return b("ScatterAxis", x, signed(b, indices), updates, kind=("sum", "set")[args[0]], axis=args[1])
+
+
+def _slice_update(b: Builder, args: tuple[Any, ...], inputs: tuple[Value, ...], results: Results) -> Value:
+    kind, start, end, strides = args
+    return b("SliceUpdate", *inputs, kind=SCATTER_KINDS[kind], start=start, end=end, strides=strides)
+
+
+def _number_of_elements(
+    b: Builder, args: tuple[Any, ...], inputs: tuple[Value, ...], results: Results
+) -> Value:
+    axes, inverted, dtype = args
+    count = product(inputs[0].shape[axis] for axis in axes)
+    if not inverted:
+        return size_as(b, count, dtype)
+    return b("Divide", b.constant(1, dtype=dtype), size_as(b, count, dtype))
+
+
 SAME_NAME = [
     "Abs",
     "Add",
@@ -181,14 +217,24 @@ DECODERS: dict[str, Decoder] = {
     "BitwiseBinary": _renamed(lambda args: BITWISE[args[0]]),
     "Concatenate": _plain("Concatenate", "axis"),
     "Convolution": _convolution,
+    "DynamicSlice": _plain("DynamicSlice", "axes", "sizes"),
+    "DynamicSliceUpdate": _plain("DynamicSliceUpdate", "axes"),
     "Equal": _plain("Equal", "equal_nan"),
+    "Gather": _gather,
+    "GatherAxis": _gather_axis,
     "Log": _renamed(lambda args: LOGARITHMS[args[0]]),
     "LogSumExp": _last_axis("LogSumExp"),
+    "MaskedScatter": _plain("MaskedScatter"),
+    "NumberOfElements": _number_of_elements,
     "Pad": _pad,
     "Partition": _plain("Partition", "kth", "axis"),
     "Reduce": _reduce,
     "Scan": _scan,
+    "Scatter": _scatter,
+    "ScatterAxis": _scatter_axis,
+    "SearchSorted": _plain("SearchSorted", "right"),
     "Slice": _slice,
+    "SliceUpdate": _slice_update,
     "Softmax": _last_axis("Softmax"),
     "Sort": _plain("Sort", "axis"),
     "Split": _split,
