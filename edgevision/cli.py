@@ -13,9 +13,11 @@ from typing import Annotated, Any
 
 import typer
 
+from edgevision.commands import data, evaluate, train
+
 # In the order of the help. A command is a function; a group is a `typer.Typer` with its name.
-COMMANDS: tuple[Callable[..., None], ...] = ()
-GROUPS: dict[str, typer.Typer] = {}
+COMMANDS: tuple[Callable[..., None], ...] = (train.train, evaluate.evaluate)
+GROUPS: dict[str, typer.Typer] = {"data": data.data}
 
 app = typer.Typer(
     name="edgevision",

@@ -1,0 +1,127 @@
+"""Data sets: loaded from files that are found or downloaded, or drawn by this package."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgevision.data.sources import DataSet, Source, checked
+from edgevision.errors import UsageError, UserError
+
+SPLITS = ("train", "test")
+
+_MNIST = (
+    "train-images-idx3-ubyte.gz",
+    "train-labels-idx1-ubyte.gz",
+    "t10k-images-idx3-ubyte.gz",
+    "t10k-labels-idx1-ubyte.gz",
+)
+
+
+def _sources(*facts: tuple[int, str]) -> tuple[Source, ...]:
+    return tuple(Source(name, *fact) for name, fact in zip(_MNIST, facts, strict=True))
+
+
+DATA_SETS = {
+    data.name: data
+    for data in (
+        DataSet(
+            "mnist",
+            "handwritten digits, 28x28 grey, 60,000 + 10,000 (LeCun, Cortes, Burges)",
+            "mnist",
+            _sources(
+                (9_912_422, "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609"),
+                (28_881, "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c"),
+                (1_648_877, "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6"),
+                (4_542, "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6"),
+            ),
+            (
+                "https://ossci-datasets.s3.amazonaws.com/mnist/",
+                "https://storage.googleapis.com/cvdf-datasets/mnist/",
+            ),
+            "no licence file at its origin; cite LeCun et al. 1998",
+        ),
+        DataSet(
+            "fashion-mnist",
+            "articles of clothing, 28x28 grey, 60,000 + 10,000 (Zalando)",
+            "fashion_mnist",
+            _sources(
+                (26_421_880, "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84"),
+                (29_515, "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845"),
+                (4_422_102, "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073"),
+                (5_148, "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5"),
+            ),
+            (
+                "https://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+                "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
+            ),
+            "MIT",
+        ),
+        DataSet("digits", "numerals drawn by this package, 28x28 grey, 12,000 + 2,000", "", licence="MIT"),
+    )
+}
+CLASSES = {
+    "mnist": tuple(str(digit) for digit in range(10)),
+    "digits": tuple(str(digit) for digit in range(10)),
+    "fashion-mnist": (
+        "T-shirt/top",
+        "Trouser",
+        "Pullover",
+        "Dress",
+        "Coat",
+        "Sandal",
+        "Shirt",
+        "Sneaker",
+        "Bag",
+        "Ankle boot",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """One split in memory: images uint8 (N, H, W, C), labels int32 (N,) into `classes`."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    classes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def find(name: str) -> DataSet:
+    """The data set of that name; UsageError lists the names there are."""
+    if name not in DATA_SETS:
+        raise UsageError(f"data set {name!r} is unknown", hint=f"choose from {', '.join(DATA_SETS)}")
+    return DATA_SETS[name]
+
+
+def load(name: str, split: str = "train", count: int | None = None) -> ImageSet:
+    """A split of a data set; the first `count` pictures of it.
+
+    Raises:
+        UsageError: the name or the split is unknown.
+        UserError: the files are not there, or damaged.
+    """
+    data = find(name)
+    if split not in SPLITS:
+        raise UsageError(f"split {split!r} is unknown", hint="choose train or test")
+    if not data.sources:
+        from edgevision.data.digits import draw
+
+        images, labels = draw(split, count)
+        return ImageSet(images, labels, CLASSES[name])
+    from edgevision.data.idx import read_idx
+
+    images_source, labels_source = data.sources[:2] if split == "train" else data.sources[2:]
+    images, labels = (read_idx(checked(data, source)) for source in (images_source, labels_source))
+    if images.ndim != 3 or labels.shape != images.shape[:1] or labels.max(initial=0) >= len(CLASSES[name]):
+        raise UserError(
+            f"{data.name}: images {images.shape} and labels {labels.shape} do not belong together"
+        )
+    return ImageSet(images[:count, :, :, None], labels[:count].astype(np.int32), CLASSES[name])
+
+
+__all__ = ["CLASSES", "DATA_SETS", "ImageSet", "find", "load"]

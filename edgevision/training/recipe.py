@@ -1,0 +1,46 @@
+"""How a model is trained: the numbers, in one frozen value per model and variant.
+
+edgevision train lenet                  12 epochs of MNIST; about 2.5 minutes on 2 cores; below 0.7 % test
+error
+edgevision train lenet --variant 1998   the paper's network; about 5 minutes on 2 cores; below 1 % test error
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Settings of a training.
+
+    Attributes:
+        epochs: passes over the training set; `steps`, where given, ends the training instead.
+        batch_size: pictures per step.
+        learning_rate: the highest; it rises from a twentieth over the first `warmup` share of the steps and
+            falls to a thousandth along a cosine.
+        weight_decay: AdamW's, decoupled.
+        label_smoothing: probability that is spread over all classes.
+        shift: pictures move by up to this many pixels.
+    """
+
+    epochs: int = 12
+    steps: int | None = None
+    batch_size: int = 64
+    learning_rate: float = 3e-3
+    warmup: float = 0.1
+    weight_decay: float = 0.01
+    label_smoothing: float = 0.05
+    shift: int = 2
+    seed: int = 0
+
+
+RECIPES: dict[tuple[str, str], Recipe] = {
+    ("lenet", "modern"): Recipe(),
+    ("lenet", "1998"): Recipe(epochs=14),
+}
+
+
+def recipe_of(model: str, variant: str) -> Recipe:
+    """The recipe of a model's variant, or the default one."""
+    return RECIPES.get((model, variant), Recipe())

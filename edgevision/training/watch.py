@@ -1,0 +1,106 @@
+"""What is seen of a training: a progress bar, `metrics.jsonl`, and `curve.png`."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from converters.storage import replacing_file
+from edgevision.console import console
+
+
+class Metrics:
+    """Records as lines of JSON, flushed as they come; on resume, what came after the checkpoint is
+    dropped."""
+
+    def __init__(self, path: Path, keep_to_step: int = 0):
+        self.path = path
+        self.records = [r for r in read_metrics(path) if r["step"] <= keep_to_step] if keep_to_step else []
+        with replacing_file(path) as new:
+            new.write_text("".join(json.dumps(record) + "\n" for record in self.records))
+
+    def write(self, **record: Any) -> None:
+        """Append one record."""
+        self.records.append(record)
+        with self.path.open("a") as file:
+            file.write(json.dumps(record) + "\n")
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The records of a `metrics.jsonl`; a last line that a killed process cut is left out."""
+    if not path.is_file():
+        return []
+    records = []
+    for line in path.read_text().splitlines():
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return records
+
+
+def draw_curve(records: list[dict[str, Any]], path: Path) -> None:
+    """Loss by step and test error by epoch, as a PNG."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 3.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2)
+    losses = [(r["step"], r["loss"]) for r in records if "loss" in r]
+    errors = [(r["step"], 100 * (1 - r["test_accuracy"])) for r in records if "test_accuracy" in r]
+    for axis, points, title in ((left, losses, "training loss"), (right, errors, "test error, %")):
+        if points:
+            axis.plot(*zip(*points, strict=True), marker="o" if len(points) < 40 else None, markersize=3)
+        if points and all(value > 0 for _, value in points):
+            axis.set_yscale("log")
+        axis.set(title=title, xlabel="step")
+        axis.grid(alpha=0.3, which="both")
+    with replacing_file(path) as new:
+        figure.savefig(new, dpi=110, format="png")
+
+
+def progress_bar() -> Progress:
+    """The bar of a training, on stderr; its fields are `told` (text) and the steps."""
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[told]}"), TimeRemainingColumn())
+    return Progress(*columns, console=console, transient=False)
+
+
+def peak_memory() -> int:
+    """Bytes: the most that MLX held (its caches included), on the CPU the process's largest size."""
+    if mx.metal.is_available():
+        return mx.get_peak_memory()
+    import resource
+
+    largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return largest if sys.platform == "darwin" else largest * 1024
+
+
+def machine() -> str:
+    """One line about what computes: on macOS the chip, the memory and whether Metal is used."""
+    if sys.platform == "darwin":
+        facts = [_sysctl("machdep.cpu.brand_string"), f"{int(_sysctl('hw.memsize') or 0) / 2**30:.0f} GiB"]
+        facts.append("Metal" if mx.default_device() == mx.Device(mx.gpu) else "CPU only")
+        return ", ".join(facts)
+    from edgevision import blas
+
+    library = blas.status().as_dict().get("library") or "MLX's own"
+    return f"{platform.system()} {platform.machine()}, {len(_affinity())} cores, BLAS: {library}"
+
+
+def _affinity() -> set[int]:
+    import os
+
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
+
+
+def _sysctl(name: str) -> str:
+    done = subprocess.run(["/usr/sbin/sysctl", "-n", name], capture_output=True, text=True, check=False)
+    return done.stdout.strip()
