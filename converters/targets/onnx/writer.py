@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,7 @@ class Writer:
         self._taken = set(self.names.values()) | set(graph.outputs)
         self._small: dict[tuple[Any, ...], str] = {}
         self._sizes: dict[AnySize | tuple[str, Monomial], str] = {}
+        self._once: dict[Any, str] = {}
         for value, array in graph.constants.items():
             self.initializers[self.names[value]] = array
 
@@ -63,6 +64,12 @@ class Writer:
         self.domains.add(domain)
         proto = helper.make_node(op_type, inputs, outputs, name=outputs[0], domain=domain or None, **attrs)
         self.nodes.append(proto)
+
+    def once(self, key: Any, make: Callable[[], str]) -> str:
+        """The name that `make` gives, made for the first of all nodes with this key."""
+        if key not in self._once:
+            self._once[key] = make()
+        return self._once[key]
 
     def unique(self, wish: str) -> str:
         """A name that nothing has yet."""

@@ -1,9 +1,18 @@
 """How ONNX spells each op, by the families of `converters.ops`; `RULES` maps an op to its `Lowering`."""
 
-from converters.targets.onnx.rules import activation, convolution, elementwise, linear, reduce, shape
+from converters.targets.onnx.rules import (
+    activation,
+    attention,
+    convolution,
+    elementwise,
+    linear,
+    normalization,
+    reduce,
+    shape,
+)
 from converters.targets.onnx.rules.lowering import Lowering
 
-FAMILIES = (elementwise, shape, reduce, linear, convolution, activation)
+FAMILIES = (elementwise, shape, reduce, linear, convolution, normalization, attention, activation)
 RULES: dict[str, Lowering] = {name: rule for family in FAMILIES for name, rule in family.RULES.items()}
 
 __all__ = ["FAMILIES", "RULES", "Lowering"]

@@ -1,0 +1,91 @@
+"""Attention and rotary positions, single ops since opset 23."""
+
+from __future__ import annotations
+
+from converters.graph import Node, Value
+from converters.ops.attention import lowest
+from converters.sizes import Shape
+from converters.targets.onnx.rules.lowering import Lowering
+from converters.targets.onnx.writer import Writer
+
+
+def _refuse_attention(opset: int, node: Node) -> str | None:
+    if opset < 23:
+        return "Attention came with opset 23"
+    if node.attrs["sinks"]:
+        return "attention sinks"
+    if node.attrs["causal"] and node.inputs[0].shape[-2] != node.inputs[1].shape[-2]:
+        return "causal from the end of the keys"
+    return None
+
+
+def _attention(w: Writer, node: Node) -> None:
+    operands = [w.name(value) for value in node.inputs]
+    if len(node.inputs) == 4:
+        operands[3] = _mask(w, node.inputs[3], node.inputs[0].dtype)
+    heads = node.attrs["heads"]
+    counts = {"q_num_heads": heads[0], "kv_num_heads": heads[1]} if heads else {}
+    causal = {"is_causal": 1} if node.attrs["causal"] else {}
+    w.give("Attention", operands, [w.name(node.output)], scale=node.attrs["scale"], **counts, **causal)
+
+
+def _mask(w: Writer, mask: Value, dtype: str) -> str:
+    """An added mask: where a row hides every key, runtimes differ on bool ones and MLX gives the mean."""
+    if mask.dtype != "bool":
+        return w.name(mask)
+    least, zero = w.constant(lowest(dtype), dtype), w.constant(0, dtype)
+    return w.once(("mask", mask, dtype), lambda: w.node("Where", w.name(mask), zero, least, name="mask"))
+
+
+def _refuse_rope(opset: int, node: Node) -> str | None:
+    if opset < 23:
+        return "RotaryEmbedding came with opset 23"
+    x, cos = node.inputs[:2]
+    if len(x.shape) != (3 if node.attrs["heads"] else 4):
+        return "not rank 4"
+    return None if _table_shape(cos.shape, x.shape, node.attrs["heads"]) else "a table that differs by head"
+
+
+def _table_shape(table: Shape, x: Shape, heads: int) -> Shape | None:
+    """(B, L, D/2) of cosines or sines, or None where one table is not for all heads."""
+    batch, length = x[0], x[1 if heads else 2]
+    wanted = (batch, length, table[-1])
+    if len(table) == 4 and table[1] == 1:
+        table = (table[0], *table[2:])
+    if len(table) == 2:
+        table = (1, *table)
+    return wanted if len(table) == 3 and table[0] in (1, batch) and table[1:] == wanted[1:] else None
+
+
+def _rope(w: Writer, node: Node) -> None:
+    x, *tables = node.inputs
+    heads, half = node.attrs["heads"], tables[0].shape[-1]
+    operands = [w.name(x), *(_batched(w, table, x.shape, heads) for table in tables)]
+    attrs = {"interleaved": 1} if node.attrs["traditional"] else {}
+    width = x.shape[-1] if not heads else x.shape[-1] // heads  # type: ignore[operator]
+    if width != 2 * half:
+        attrs["rotary_embedding_dim"] = 2 * half
+    if heads or width != 2 * half:
+        attrs["num_heads"] = heads or x.shape[1]
+    w.give("RotaryEmbedding", operands, [w.name(node.output)], **attrs)
+
+
+def _batched(w: Writer, table: Value, x: Shape, heads: int) -> str:
+    """The table as (B, L, D/2), made once for all layers."""
+    shape = _table_shape(table.shape, x, heads)
+    assert shape is not None
+    return w.once(("table", table, shape), lambda: _expanded(w, table, shape))
+
+
+def _expanded(w: Writer, table: Value, shape: Shape) -> str:
+    name, rank = w.name(table), len(table.shape)
+    if rank == 4:
+        name = w.node("Squeeze", name, w.int64([1]), name="table")
+    one = table.shape[0] if rank != 2 else 1
+    return name if rank != 2 and one == shape[0] else w.node("Expand", name, w.shape(shape), name="table")
+
+
+RULES = {
+    "ScaledDotProductAttention": Lowering(_attention, _refuse_attention),
+    "RoPE": Lowering(_rope, _refuse_rope),
+}
