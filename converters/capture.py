@@ -17,7 +17,7 @@ import mlx.nn as nn
 from converters.dtypes import dtype_name
 from converters.errors import CaptureError, ConversionError, UnsupportedOp
 from converters.graph import Builder, Dim, Graph, Value
-from converters.records import DECODERS, decode
+from converters.records import decode, refusal
 from converters.sampling import general_traces
 from converters.sizes import Shape, sizes_in, substitute
 from converters.snapshot import (
@@ -251,11 +251,13 @@ def build(
     missing: dict[str, str] = {}
     for op, arguments, operands, results in trace.records:
         inferred = [(shape, dtype) for _, shape, dtype in results]
-        if op in DECODERS:
-            computed = decode(b, op, arguments, tuple(values[key] for key in operands), inferred)
+        read = tuple(values[key] for key in operands)
+        reason = refusal(b, op, arguments, read, inferred)
+        if reason is None:
+            computed = decode(b, op, arguments, read, inferred)
         else:
             computed = tuple(Value(op, shape, dtype) for shape, dtype in inferred)
-            missing.setdefault(op, _nearest_weight(b, [values[key] for key in operands]))
+            missing.setdefault(reason, _nearest_weight(b, read))
         values.update(zip((key for key, _, _ in results), computed, strict=True))
     if missing:
         raise UnsupportedOp.listing(missing)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from converters import large_records
 from converters.errors import ShapeError
 from converters.graph import Builder, Value
 from converters.ops.definition import size_as
@@ -25,7 +26,6 @@ SCAN_KINDS = ("max", "min", "sum", "prod", "logaddexp")
 SCATTER_KINDS = ("max", "min", "sum", "prod", "set")
 BITWISE = ("BitwiseAnd", "BitwiseOr", "BitwiseXor", "LeftShift", "RightShift")
 LOGARITHMS = ("Log2", "Log10", "Log")
-QUANTIZATION_MODES = ("affine", "mxfp4", "mxfp8", "nvfp4")
 
 
 def _plain(op: str, *names: str) -> Decoder:
@@ -204,6 +204,7 @@ SAME_NAME = [
 
 DECODERS: dict[str, Decoder] = {
     **{name: _plain(name) for name in SAME_NAME},
+    **large_records.DECODERS,
     **dict.fromkeys(("Reshape", "Flatten", "Unflatten", "ExpandDims", "Squeeze"), _reshape),
     **dict.fromkeys(("Broadcast", "BroadcastAxes", "Full"), _broadcast),
     **dict.fromkeys(("Copy", "StopGradient", "Contiguous", "Depends"), _identity),
@@ -228,6 +229,7 @@ DECODERS: dict[str, Decoder] = {
     "NumberOfElements": _number_of_elements,
     "Pad": _pad,
     "Partition": _plain("Partition", "kth", "axis"),
+    "RandomBits": _plain("RandomBits", "shape", "width"),
     "Reduce": _reduce,
     "Scan": _scan,
     "Scatter": _scatter,
@@ -242,6 +244,16 @@ DECODERS: dict[str, Decoder] = {
     "Transpose": _plain("Transpose", "axes"),
     "View": _plain("View", "dtype"),
 }
+
+
+def refusal(
+    b: Builder, name: str, arguments: tuple[Any, ...], inputs: tuple[Value, ...], results: Results
+) -> str | None:
+    """Why there is no op for a record, with the primitive's name, or None where `decode` has one."""
+    if name not in DECODERS:
+        return name
+    reason = large_records.refusal(b, name, arguments, inputs, results)
+    return None if reason is None else f"{name} ({reason})"
 
 
 def decode(

@@ -157,7 +157,10 @@ def _copy(tree: Any) -> Any:
 
 
 def _compiles() -> bool:
-    """Whether mx.compile is switched on: a compiled function then runs its Python code once for two calls."""
+    """Whether mx.compile is switched on: a compiled function then does not run its Python code at every call.
+
+    The first one of a process runs it twice.
+    """
     calls = []
 
     def count(x: mx.array) -> mx.array:
@@ -165,6 +168,6 @@ def _compiles() -> bool:
         return x + 1
 
     compiled = mx.compile(count)
-    compiled(mx.array(0))
-    compiled(mx.array(0))
-    return len(calls) == 1
+    for _ in range(3):
+        compiled(mx.array(0))
+    return len(calls) < 3

@@ -8,6 +8,8 @@ from converters.ops import (
     indexing,
     linear,
     normalization,
+    quantized,
+    random,
     reduce,
     rotary,
     shape,
@@ -20,11 +22,13 @@ FAMILIES = (
     reduce,
     indexing,
     linear,
+    quantized,
     convolution,
     normalization,
     attention,
     rotary,
     activation,
+    random,
 )
 OPS: dict[str, Op] = {op.name: op for family in FAMILIES for op in family.OPS}
 

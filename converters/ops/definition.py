@@ -14,7 +14,7 @@ from converters.graph import Builder, Value
 from converters.sizes import AnySize, Shape
 
 Inferred = list[tuple[Shape, str]]
-Expansion = Callable[..., "Value | tuple[Value, ...]"]
+Expansion = Callable[..., "Value | tuple[Value, ...] | None"]
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,8 @@ class Op:
         attrs: the names of its attributes.
         meaning: NumPy arrays and attributes to the result (a tuple where there are several).
         infer: values and attributes to [(shape, dtype)] of the outputs.
-        expand: builder, values and attributes to the same result in simpler ops; None for a primitive op.
+        expand: builder, values and attributes to the same result in simpler ops (None where this case
+        has none); None for a primitive op.
     """
 
     name: str
