@@ -17,6 +17,7 @@ import mlx.nn as nn
 from converters.dtypes import dtype_name
 from converters.errors import CaptureError, ConversionError, UnsupportedOp
 from converters.graph import Builder, Dim, Graph, Value
+from converters.patches import recordable
 from converters.records import decode, refusal
 from converters.sampling import general_traces
 from converters.sizes import Shape, sizes_in, substitute
@@ -167,7 +168,7 @@ class Tracer:
     def __call__(self, sizes: Mapping[str, int]) -> Trace:
         """Trace at `sizes`; CaptureError explains what the function did that cannot be traced."""
         trace = Trace()
-        with mx.stream(mx.cpu):
+        with mx.stream(mx.cpu), recordable():
             try:
                 mx.export_function(trace, self.flat, *self.arrays(sizes))
             except ConversionError:
