@@ -179,7 +179,7 @@ class Rewriter(Builder):
             self.substitutes[old] = new
             self.uses[new] = self.uses.get(new, 0) + self.uses.get(old, 0)
         for value in node.inputs:
-            self.uses[value] -= 1
+            self.uses[value] = self.uses.get(value, 0) - 1
         self.changes.append("same")
         return known
 

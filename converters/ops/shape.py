@@ -8,7 +8,7 @@ import numpy as np
 
 from converters.dtypes import numpy_dtype
 from converters.errors import ShapeError
-from converters.graph import Value
+from converters.graph import Builder, Value
 from converters.ops.definition import Inferred, Op
 from converters.sizes import AnySize, Shape, floor_divide, product
 
@@ -76,6 +76,25 @@ def inverse_permutation(axes: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(int(i) for i in np.argsort(axes))
 
 
+def _repeat(x: np.ndarray, repeats: tuple[int, ...]) -> np.ndarray:
+    for axis, times in enumerate(repeats):
+        x = np.repeat(x, times, axis) if times != 1 else x
+    return x
+
+
+def _repeat_shape(x: Value, repeats: tuple[int, ...]) -> Inferred:
+    return [(tuple(size * times for size, times in zip(x.shape, repeats, strict=True)), x.dtype)]
+
+
+def _expand_repeat(b: Builder, x: Value, repeats: tuple[int, ...]) -> Value:
+    single, wide = [], []
+    for size, times in zip(x.shape, repeats, strict=True):
+        single += [size] if times == 1 else [size, 1]
+        wide += [size] if times == 1 else [size, times]
+    repeated = b("Broadcast", b("Reshape", x, shape=tuple(single)), shape=tuple(wide))
+    return b("Reshape", repeated, shape=_repeat_shape(x, repeats)[0][0])
+
+
 OPS = (
     Op("Reshape", ("shape",), lambda x, shape: x.reshape(shape), _reshape_shape),
     Op("Transpose", ("axes",), lambda x, axes: x.transpose(axes), _transpose_shape),
@@ -85,6 +104,7 @@ OPS = (
         lambda x, shape: np.broadcast_to(x, shape),
         lambda x, shape: [(shape, x.dtype)],
     ),
+    Op("Repeat", ("repeats",), _repeat, _repeat_shape, _expand_repeat),
     Op("Concatenate", ("axis",), lambda *xs, axis: np.concatenate(xs, axis), _concatenate_shape),
     Op("Split", ("sizes", "axis"), _split, _split_shapes),
     Op("Slice", ("start", "end", "strides"), _slice, _slice_shape),

@@ -11,11 +11,14 @@ from converters.passes import (
     attention,
     broadcasts,
     constants,
+    folding,
+    group_norm,
     layout,
     linear,
     means,
     normalizations,
     pooling,
+    repeats,
     reshapes,
     rope,
     units,
@@ -29,11 +32,14 @@ PIPELINE: tuple[tuple[str, tuple[Rule, ...]], ...] = (
     ("pooling", pooling.RULES),
     ("means", means.RULES),  # after pooling, which knows sums; before what is made of means
     ("normalizations", normalizations.RULES),
+    ("group-norm", group_norm.RULES),  # made of LayerNorms
     ("activations", activations.RULES),
     ("linear", linear.RULES),  # before layout, which permutes the weights of a linear layer
+    ("folding", folding.RULES),  # after the layers have their biases
     ("rope", rope.RULES),
     ("attention", attention.RULES),  # after the linear layers, whose biases would be taken for masks
     ("packing", attention.PACKING),  # after rope, which attention may take along
+    ("repeats", repeats.RULES),  # after attention, which knows repeated keys as broadcasts
     ("layout", layout.RULES),
     ("units", units.RULES),  # after layout: as reshapes these transposes would no longer cancel
     ("constants", constants.RULES),  # last: until now a broadcast may turn out to be superfluous

@@ -2,6 +2,9 @@
 
 y = Broadcast(b, shape=(batch, 28, 28, 6))        z = Add(x, b)
 z = Add(x, y)                               ->
+
+y = Broadcast(b, shape=(batch, 6))                y = Cos(b)
+z = Cos(y)                                  ->    z = Broadcast(y, shape=(batch, 6))
 """
 
 from __future__ import annotations
@@ -9,8 +12,8 @@ from __future__ import annotations
 from converters.errors import ShapeError
 from converters.graph import Builder, Node, Value
 from converters.ops import OPS
-from converters.ops.elementwise import BINARY, COMPARISONS, FLOAT_BINARY
-from converters.pattern import Match, Rule, op
+from converters.ops.elementwise import BINARY, COMPARISONS, FLOAT_BINARY, FLOAT_UNARY, UNARY
+from converters.pattern import Match, Rule, op, var
 
 MATRICES = {
     "Matmul": 2,
@@ -18,6 +21,7 @@ MATRICES = {
     "ScaledDotProductAttention": 3,
 }  # how many operands only broadcast their batch
 BROADCASTING = "|".join([*BINARY, *FLOAT_BINARY, *COMPARISONS, "Equal", "Select", *MATRICES])
+SINGLE = "|".join([*UNARY, *FLOAT_UNARY, "AsType", "LogicalNot"])
 
 
 def _without(m: Match) -> tuple[Value, ...] | None:
@@ -55,4 +59,11 @@ def _check(m: Match) -> str | None:
     return "the result needs its broadcasts" if _without(m) is None else None
 
 
-RULES = (Rule("drop-broadcast", op(BROADCASTING), _replace, _check),)
+def _later(b: Builder, m: Match) -> Value:
+    return b("Broadcast", b(m.root.op, m["x"], **m.root.attrs), shape=m.root.output.shape)
+
+
+RULES = (
+    Rule("drop-broadcast", op(BROADCASTING), _replace, _check),
+    Rule("broadcast-later", op(SINGLE, op("Broadcast", var("x"), shared=True)), _later),
+)

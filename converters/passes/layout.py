@@ -16,12 +16,12 @@ import numpy as np
 from converters.graph import Builder, Value
 from converters.ops import OPS
 from converters.ops.activation import ACTIVATIONS
-from converters.ops.convolution import to_last
+from converters.ops.convolution import to_first, to_last
 from converters.ops.elementwise import ELEMENTWISE
 from converters.ops.shape import inverse_permutation
 from converters.passes import reshapes
 from converters.pattern import Match, Rule, const, op, var
-from converters.sizes import is_static
+from converters.sizes import Shape, is_static
 
 ONE_AXIS = "Softmax|LogSumExp|Sort|ArgSort|Partition|ArgPartition|Scan|LogSoftmax"
 
@@ -32,6 +32,13 @@ def _channels_first(b: Builder, m: Match) -> Value:
     result = expand(b, *m.root.inputs, **m.root.attrs)
     assert isinstance(result, Value)
     return result
+
+
+def _groups_first(b: Builder, m: Match) -> Value:
+    rank = len(m.root.output.shape)
+    x = b("Transpose", m.root.inputs[0], axes=to_first(rank))
+    y = b("GroupNorm", x, *m.root.inputs[1:], **{**m.root.attrs, "channels_first": True})
+    return b("Transpose", y, axes=to_last(rank))
 
 
 def _transposed_axes(m: Match) -> tuple[int, ...] | None:
@@ -54,13 +61,17 @@ def _before(m: Match, value: Value, axes: tuple[int, ...], b: Builder | None = N
         return node.inputs[0]
     if all(size == 1 for size in value.shape):
         return value
-    moves_units = len(value.shape) <= 1 or sum(size != 1 for size in value.shape) <= 1
-    if value not in m.graph.constants and not (moves_units and is_static(value.shape)):
+    kept = [axis for axis in inverse_permutation(axes) if _wide(value.shape, len(axes))[axis] != 1]
+    if value not in m.graph.constants and kept != sorted(kept):
         return None
     if b is None:
         return value
-    wide = b("Reshape", value, shape=(1,) * (len(axes) - len(value.shape)) + value.shape)
+    wide = b("Reshape", value, shape=_wide(value.shape, len(axes)))
     return b("Transpose", wide, axes=inverse_permutation(axes))
+
+
+def _wide(shape: Shape, rank: int) -> Shape:
+    return (1,) * (rank - len(shape)) + shape
 
 
 def _check_elementwise(m: Match) -> str | None:
@@ -107,6 +118,16 @@ def _sink_one_axis(b: Builder, m: Match) -> Value:
     return b("Transpose", y, axes=axes)
 
 
+def _check_gather(m: Match) -> str | None:
+    return _movable(m) if len(m["indices"].shape) == 1 else "the indices are no vector"
+
+
+def _sink_gather(b: Builder, m: Match) -> Value:
+    axes = m.node("t").attrs["axes"]
+    y = b("Gather", m["x"], m["indices"], axis=axes[m.root.attrs["axis"]])
+    return b("Transpose", y, axes=axes)
+
+
 def _sink_reduce(b: Builder, m: Match) -> Value:
     axes, attrs = m.node("t").attrs["axes"], dict(m.root.attrs)
     gone = attrs["axes"] if m.root.op == "Reduce" else (attrs["axis"],)
@@ -122,7 +143,7 @@ def _sink_reduce(b: Builder, m: Match) -> Value:
 
 
 def _sink_per_axis(b: Builder, m: Match) -> Value:
-    """Pad and Slice: their attributes list one entry per axis."""
+    """Pad, Slice and Repeat: their attributes list one entry per axis."""
     axes = m.node("t").attrs["axes"]
     back = inverse_permutation(axes)
     attrs = {name: tuple(value[axis] for axis in back) for name, value in m.root.attrs.items()}
@@ -156,11 +177,13 @@ _FLAT = op("Reshape", op("Transpose", var("x"), name="t", shared=True), name="f"
 
 RULES = (
     *reshapes.RULES,
+    *reshapes.UNITS,
     Rule(
         "channels-first",
         op("Convolution|MaxPool|AvgPool", channels_first=False),
         _channels_first,
     ),
+    Rule("groups-first", op("GroupNorm", channels_first=False), _groups_first),
     Rule(
         "sink-elementwise",
         op("|".join([*sorted(ELEMENTWISE), *ACTIVATIONS])),
@@ -169,8 +192,9 @@ RULES = (
     ),
     Rule("sink-concatenate", op("Concatenate"), _sink_concatenate, _check_concatenate),
     Rule("sink-one-axis", op(ONE_AXIS, _TRANSPOSED), _sink_one_axis, _movable),
+    Rule("sink-gather", op("Gather", _TRANSPOSED, var("indices")), _sink_gather, _check_gather),
     Rule("sink-reduce", op("Reduce|ArgReduce", _TRANSPOSED), _sink_reduce, _movable),
-    Rule("sink-slice", op("Slice", _TRANSPOSED), _sink_per_axis, _movable),
+    Rule("sink-slice", op("Slice|Repeat", _TRANSPOSED), _sink_per_axis, _movable),
     Rule("sink-pad", op("Pad", _TRANSPOSED, var("value")), _sink_per_axis, _movable),
     Rule(
         "linear-after-flattening", op("Linear", _FLAT, const("w")), _linear_after_flattening, _check_flattened

@@ -99,9 +99,13 @@ ROWS = (
     ),
 )
 
+BIASES = (
+    Rule("bias", op("Add", op("Linear|Convolution", name="y"), const("bias")), _take_bias, _check_bias),
+)
+
 RULES = (
     *ROWS,
+    *BIASES,
     Rule("linear", op("AddMM", var("x"), const("w"), var("bias")), _linear, _check_addmm),
     Rule("product", op("Matmul", var("x"), const("w")), _linear, _check_product),
-    Rule("bias", op("Add", op("Linear|Convolution", name="y"), const("bias")), _take_bias, _check_bias),
 )

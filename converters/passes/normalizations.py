@@ -29,9 +29,9 @@ def standardized(values: Pattern, again: str) -> Pattern:
 
 
 def centered(x: Pattern, again: str) -> Pattern:
-    """x minus its mean; binds "c" and "mean"."""
-    mean = op("Reduce", x, name="mean", kind="mean", keepdims=True, shared=True)
-    return op("Subtract", var(again), mean, name="c", shared=True)
+    """x, which binds the name `again`, minus its mean; binds "c" and "mean"."""
+    mean = op("Reduce", var(again), name="mean", kind="mean", keepdims=True, shared=True)
+    return op("Subtract", x, mean, name="c", shared=True)
 
 
 def _roots(pattern: Pattern) -> tuple[Pattern, ...]:

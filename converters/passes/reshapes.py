@@ -43,6 +43,31 @@ def _reshaped(b: Builder, m: Match) -> Value:
     return b("Reshape", m["x"], shape=m.root.attrs["shape"])
 
 
+def _moves_units(m: Match) -> str | None:
+    kept = [[size for size in value.shape if size != 1] for value in (m["x"], m["r"])]
+    return None if kept[0] == kept[1] else "not only axes of one element come or go"
+
+
+def _transpose_first(b: Builder, m: Match) -> Value:
+    """The axes of x that have more than one element in the order that the transpose gives them."""
+    x, before = m["x"], m["r"].shape
+    order = [axis for axis in m.root.attrs["axes"] if before[axis] != 1]
+    places = [axis for axis, size in enumerate(x.shape) if size != 1]
+    rank = dict(zip(sorted(order), places, strict=True))
+    moved = iter([rank[axis] for axis in order])
+    axes = tuple(axis if size == 1 else next(moved) for axis, size in enumerate(x.shape))
+    return b("Reshape", b("Transpose", x, axes=axes), shape=m.root.output.shape)
+
+
+UNITS = (
+    Rule(
+        "units-later",
+        op("Transpose", op("Reshape", var("x"), name="r")),
+        _transpose_first,
+        _moves_units,
+    ),
+)
+
 RULES = (
     Rule("merge-reshapes", op("Reshape", op("Reshape", var("x"), shared=True)), _reshaped),
     Rule("drop-reshape", op("Reshape|Broadcast", var("x")), lambda b, m: m["x"], _same_shape),

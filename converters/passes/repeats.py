@@ -1,0 +1,50 @@
+"""Nearest-neighbour upsampling and `mx.repeat`, which MLX traces as a broadcast along new axes.
+
+a = Reshape(x, shape=(N, H, 1, W, 1, C))
+b = Broadcast(a, shape=(N, H, 2, W, 2, C))
+y = Reshape(b, shape=(N, 2·H, 2·W, C))              ->      y = Repeat(x, repeats=(1, 2, 2, 1))
+"""
+
+from __future__ import annotations
+
+from converters.graph import Builder, Value
+from converters.pattern import Match, Rule, op, var
+
+
+def _repeats(m: Match) -> tuple[int, ...] | None:
+    """How often each element is repeated along each axis, or None where the shapes say something else."""
+    single, wide, left = list(m["s"].shape), list(m["t"].shape), 0
+    if len(single) != len(wide) or len(m.root.output.shape) != len(m["x"].shape):
+        return None
+    repeats = []
+    for size, after in zip(m["x"].shape, m.root.output.shape, strict=True):
+        if left >= len(single) or single[left] != size or wide[left] != size:
+            return None
+        times, left = 1, left + 1
+        if after != size and left < len(single) and single[left] == 1:
+            times, left = wide[left], left + 1
+        if not isinstance(times, int) or after != size * times:
+            return None
+        repeats.append(times)
+    return tuple(repeats) if left == len(single) else None
+
+
+def _check(m: Match) -> str | None:
+    return None if _repeats(m) is not None else "not each element a number of times"
+
+
+def _repeat(b: Builder, m: Match) -> Value:
+    return b("Repeat", m["x"], repeats=_repeats(m))
+
+
+def _together(b: Builder, m: Match) -> Value:
+    both = zip(m.node("r").attrs["repeats"], m.root.attrs["repeats"], strict=True)
+    return b("Repeat", m["x"], repeats=tuple(first * second for first, second in both))
+
+
+_WIDENED = op("Broadcast", op("Reshape", var("x"), name="s", shared=True), name="t")
+
+RULES = (
+    Rule("repeat", op("Reshape", _WIDENED), _repeat, _check),
+    Rule("repeat-once", op("Repeat", op("Repeat", var("x"), name="r")), _together),
+)
