@@ -122,7 +122,7 @@ class Rewriter(Builder):
         self.depth = 0
         self.views: dict[Any, Value] = {}
         self.known: dict[Any, tuple[Value, ...]] = {}
-        self.dims = graph.dims
+        self.source = graph
         self.facts: dict[Any, Any] = {}  # what checks found out and need not find out again
         for value, array in graph.constants.items():
             known = self.views.setdefault(_view(value, array), value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from converters.graph import Graph
 from converters.passes import (
@@ -18,15 +18,20 @@ from converters.passes import (
     means,
     normalizations,
     pooling,
+    products,
     repeats,
     reshapes,
     rope,
+    sharing,
     units,
 )
 from converters.pattern import Rule, rewrite
 
-PIPELINE: tuple[tuple[str, tuple[Rule, ...]], ...] = (
-    ("broadcasts", broadcasts.RULES),  # first: every later pattern is written without broadcasts
+Pass = tuple[Rule, ...] | Callable[[Graph], Graph]
+
+PIPELINE: tuple[tuple[str, Pass], ...] = (
+    ("sharing", sharing.share),  # first: the weights as the user has them
+    ("broadcasts", broadcasts.RULES),  # every later pattern is written without broadcasts
     ("algebra", algebra.RULES),  # and with one spelling of arithmetic
     ("reshapes", reshapes.RULES),  # before pooling, which expects reductions without unit axes
     ("pooling", pooling.RULES),
@@ -39,6 +44,7 @@ PIPELINE: tuple[tuple[str, tuple[Rule, ...]], ...] = (
     ("rope", rope.RULES),
     ("attention", attention.RULES),  # after the linear layers, whose biases would be taken for masks
     ("packing", attention.PACKING),  # after rope, which attention may take along
+    ("products", products.RULES),  # after packing, when the layers' inputs are no longer reshaped
     ("repeats", repeats.RULES),  # after attention, which knows repeated keys as broadcasts
     ("layout", layout.RULES),
     ("units", units.RULES),  # after layout: as reshapes these transposes would no longer cancel
@@ -48,8 +54,8 @@ PIPELINE: tuple[tuple[str, tuple[Rule, ...]], ...] = (
 
 def stages(graph: Graph) -> Iterator[tuple[str, Graph]]:
     """The graph after each pass of the pipeline."""
-    for name, rules in PIPELINE:
-        graph = rewrite(graph, rules)
+    for name, step in PIPELINE:
+        graph = rewrite(graph, step) if isinstance(step, tuple) else step(graph)
         yield name, graph
 
 

@@ -99,9 +99,9 @@ def _largest(m: Match, node: Node) -> int:
 
 def _trial(m: Match, names: list[str], start: int) -> dict[str, int]:
     """Different sizes for all names, each from `start` on and within its bounds' multiple."""
-    sizes = {}
+    sizes, dims = {}, m.graph.source.dims
     for index, name in enumerate(names):
-        multiple = m.graph.dims[name].multiple if name in m.graph.dims else 1
+        multiple = dims[name].multiple if name in dims else 1
         sizes[name] = -(-(start + 2 * index) // multiple) * multiple
     return sizes
 
