@@ -173,3 +173,22 @@ def image_array(spec: Image, given: Any) -> np.ndarray:
             f"got {array.dtype.name} {array.shape}"
         )
     return array.astype(np.float32)
+
+
+def image_pixels(spec: Image, array: np.ndarray) -> np.ndarray:
+    """The 8-bit picture (1, height, width, channels) behind the array that the captured function sees.
+
+    Raises:
+        ShapeError: the array is not what 8-bit pixels give; a picture input cannot take it.
+    """
+    values = array.astype(np.float64)
+    values = values if spec.std is None else values * np.array(spec.std)
+    values = values if spec.mean is None else values + np.array(spec.mean)
+    pixels = np.rint(values / spec.scale)
+    if (
+        pixels.min(initial=0) < 0
+        or pixels.max(initial=0) > 255
+        or np.abs(values / spec.scale - pixels).max() > 0.01
+    ):
+        raise ShapeError("the array is not made of 8-bit pixels, which is all that a picture input takes")
+    return pixels.astype(np.uint8)

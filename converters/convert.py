@@ -83,8 +83,9 @@ def convert(
     if not graphs:
         raise ConversionError("there is no function to convert")
     options = Options(precision, labels, metadata, opset, runtime, minimum_ios, overwrite)
-    optimized = {name: optimize(graph) for name, graph in graphs.items()}
-    return import_module(TARGETS[chosen]).write(optimized, path, options)
+    module = import_module(TARGETS[chosen])
+    optimized = {name: optimize(module.prepare(graph)) for name, graph in graphs.items()}
+    return module.write(optimized, path, options)
 
 
 def _target(path: Path, target: str | None) -> str:

@@ -3,11 +3,12 @@ theirs."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 
 from converters.dtypes import numpy_dtype
+from converters.errors import ConversionError
 from converters.graph import Builder, Graph, Value
 
 CHANGEABLE = ("float16", "bfloat16", "float32")
@@ -19,50 +20,63 @@ def with_precision(graph: Graph, dtype: str) -> Graph:
 
     An input or output of bfloat16 becomes float32, which every runtime takes.
     """
-    floats = {
-        v.dtype for v in [*graph.inputs, *graph.constants, *(o for n in graph.nodes for o in n.outputs)]
-    }
-    if floats & set(CHANGEABLE) <= {dtype}:
+    return retyped(graph, dict.fromkeys(CHANGEABLE, dtype), {"bfloat16": "float32"})
+
+
+def with_dtypes(graph: Graph, mapping: Mapping[str, str]) -> Graph:
+    """Every value of a type in `mapping` as the type it maps to, inputs and outputs included.
+
+    Raises:
+        ConversionError: a constant does not fit its new type.
+    """
+    return retyped(graph, mapping, mapping)
+
+
+def retyped(graph: Graph, mapping: Mapping[str, str], edges: Mapping[str, str]) -> Graph:
+    """The graph computing in the types of `mapping`; inputs and outputs change by `edges` only, states by
+    `mapping`."""
+    values_of = [*graph.inputs, *graph.constants, *(o for n in graph.nodes for o in n.outputs)]
+    if all(mapping.get(v.dtype, v.dtype) == v.dtype for v in values_of):
         return graph
     b = Builder()
     states = set(graph.states) | set(graph.states.values())
     values: dict[Value, Value] = {}
     inputs = []
     for old in graph.inputs:
-        edge = dtype if old.name in states and old.dtype in CHANGEABLE else _edge(old.dtype)
-        new = Value(old.name, old.shape, edge)
+        chosen = mapping if old.name in states else edges
+        new = Value(old.name, old.shape, chosen.get(old.dtype, old.dtype))
         inputs.append(new)
-        values[old] = b("AsType", new, dtype=dtype) if edge in CHANGEABLE and edge != dtype else new
+        inside = mapping.get(old.dtype, old.dtype)
+        values[old] = new if new.dtype == inside else b("AsType", new, dtype=inside)
     for old, array in graph.constants.items():
-        changed = narrowed(array, dtype) if old.dtype in CHANGEABLE else array
-        values[old] = b.constant(changed, old.name)
+        values[old] = b.constant(narrowed(array, mapping.get(old.dtype, old.dtype)), old.name)
     for node in graph.nodes:
-        attrs = {name: _changed(attr, dtype) for name, attr in node.attrs.items()}
+        attrs = {n: mapping.get(a, a) if isinstance(a, str) else a for n, a in node.attrs.items()}
         operands = tuple(values[value] for value in node.inputs)
         if node.op == "AsType" and operands[0].dtype == attrs["dtype"]:
             values[node.output] = operands[0]
             continue
-        results = b.outputs(node.op, *operands, **attrs)
-        values.update(zip(node.outputs, results, strict=True))
+        values.update(zip(node.outputs, b.outputs(node.op, *operands, **attrs), strict=True))
     outputs = {}
     for name, old in graph.outputs.items():
-        new, edge = values[old], _edge(old.dtype)
-        outputs[name] = new if name in states or new.dtype == edge else b("AsType", new, dtype=edge)
+        edge = values[old].dtype if name in states else edges.get(old.dtype, old.dtype)
+        outputs[name] = values[old] if values[old].dtype == edge else b("AsType", values[old], dtype=edge)
     return graph.replace(inputs=tuple(inputs), outputs=outputs, nodes=tuple(b.nodes), constants=b.constants)
 
 
-def _edge(dtype: str) -> str:
-    return "float32" if dtype == "bfloat16" else dtype
-
-
-def _changed(attribute: Any, dtype: str) -> Any:
-    return dtype if isinstance(attribute, str) and attribute in CHANGEABLE else attribute
-
-
 def narrowed(array: np.ndarray, dtype: str) -> np.ndarray:
-    """The array as `dtype`; finite values beyond its range become its largest, not infinite."""
-    if dtype != "float16" or array.dtype == np.float16:
-        return array.astype(numpy_dtype(dtype))
+    """The array as `dtype`; finite floats beyond its range become its largest, integers that do not fit are
+    refused."""
+    target = numpy_dtype(dtype)
+    if array.dtype == target:
+        return array
+    if target.kind in "iu":
+        changed = array.astype(target)
+        if not np.array_equal(changed.astype(array.dtype), array):
+            raise ConversionError(f"a constant of {array.dtype.name} does not fit {dtype}")
+        return changed
+    if dtype != "float16":
+        return array.astype(target)
     limit = np.float32(np.finfo(np.float16).max)
     wide = array.astype(np.float32)
     return np.where(np.isfinite(wide), np.clip(wide, -limit, limit), wide).astype(np.float16)

@@ -1,7 +1,13 @@
 """ONNX: standard ops of opset 17 to 23, run by onnxruntime, browsers, OpenVINO and others."""
 
+from converters.graph import Graph
 from converters.targets.onnx.load import load
 from converters.targets.onnx.write import write
+
+
+def prepare(graph: Graph) -> Graph:
+    """The graph as this target wants it before the passes: as it is, a picture comes in as the function's array."""
+    return graph
 
 
 def native_ops() -> set[str]:
@@ -11,4 +17,4 @@ def native_ops() -> set[str]:
     return set(RULES)
 
 
-__all__ = ["load", "native_ops", "write"]
+__all__ = ["load", "native_ops", "prepare", "write"]

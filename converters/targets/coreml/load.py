@@ -1,0 +1,123 @@
+"""Running `.mlpackage` folders: by Core ML on macOS, by our interpreter elsewhere."""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from converters.artifact import Artifact, image_pixels
+from converters.dtypes import numpy_dtype
+from converters.errors import LoadError
+from converters.metadata import KEY, Signature, signatures
+from converters.specs import Image
+from converters.storage import recover
+from converters.targets.coreml.interpreter import Interpreter
+
+
+class CoreMLArtifact(Artifact):
+    """A package; takes and gives the original names and element types."""
+
+    def __init__(self, signatures: dict[str, Signature], metadata: dict[str, Any], runtime: str):
+        super().__init__(signatures)
+        self.metadata, self.runtime = metadata, runtime
+        self.public: dict[str, str] = metadata["names"]
+
+    def run(self, function: str, arrays: Mapping[str, np.ndarray], state: Any) -> dict[str, np.ndarray]:
+        """Run on checked arrays."""
+        signature = self.signatures[function]
+        fed = {}
+        for name, array in arrays.items():
+            spec = signature.inputs[name]
+            fed[self.public[name]] = image_pixels(spec, array) if isinstance(spec, Image) else _narrow(array)
+        pictures = {self.public[n] for n, spec in signature.inputs.items() if isinstance(spec, Image)}
+        results = self.predict(function, fed, pictures)
+        return {
+            name: np.asarray(results[self.public[name]]).astype(numpy_dtype(_edge(spec.dtype)))
+            for name, spec in signature.outputs.items()
+        }
+
+    def predict(self, function: str, fed: dict[str, np.ndarray], images: set[str]) -> dict[str, Any]:
+        """Outputs by their names in the package."""
+        raise AssertionError("one of the two runtimes")
+
+
+class Interpreted(CoreMLArtifact):
+    """Computed by the interpreter."""
+
+    def __init__(self, interpreter: Interpreter, signatures: dict[str, Signature], metadata: dict[str, Any]):
+        super().__init__(signatures, metadata, "edgevision's Core ML interpreter (NumPy)")
+        self.interpreter = interpreter
+
+    def predict(self, function: str, fed: dict[str, np.ndarray], images: set[str]) -> dict[str, Any]:
+        """Pictures are float32 (1, C, H, W) from 0 to 255 inside the program."""
+        arrays = {n: a.transpose(0, 3, 1, 2).astype(np.float32) if n in images else a for n, a in fed.items()}
+        return self.interpreter.run(arrays, function)
+
+
+class Native(CoreMLArtifact):
+    """Computed by Core ML; macOS only."""
+
+    def __init__(self, path: Path, units: str, signatures: dict[str, Signature], metadata: dict[str, Any]):
+        import logging
+
+        logging.getLogger("coremltools").setLevel(logging.ERROR)
+        import coremltools
+
+        kinds = {"all": "ALL", "cpu": "CPU_ONLY", "gpu": "CPU_AND_GPU", "ne": "CPU_AND_NE"}
+        chosen = getattr(coremltools.ComputeUnit, kinds[units])
+        self.model = coremltools.models.MLModel(str(path), compute_units=chosen)
+        super().__init__(signatures, metadata, f"Core ML on macOS {platform.mac_ver()[0]} (units: {units})")
+
+    def predict(self, function: str, fed: dict[str, np.ndarray], images: set[str]) -> dict[str, Any]:
+        """Pictures go in as PIL images."""
+        from PIL import Image as Picture
+
+        given: dict[str, Any] = {}
+        for name, array in fed.items():
+            grey = name in images and array.shape[-1] == 1
+            given[name] = (
+                Picture.fromarray(array[0, :, :, 0] if grey else array[0]) if name in images else array
+            )
+        return self.model.predict(given)
+
+
+def load(path: Path, units: str) -> CoreMLArtifact:
+    """Open a package.
+
+    Raises:
+        LoadError: missing, damaged, or not written by this compiler (its metadata is missing).
+    """
+    recover(path)
+    interpreter = Interpreter(path)
+    stored = interpreter.metadata.get(KEY)
+    if stored is None:
+        raise LoadError(f"{path} has no metadata of this compiler")
+    try:
+        metadata = json.loads(stored)
+        named = metadata["names"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise LoadError(f"{path} has damaged metadata: {error}") from error
+    described = signatures(metadata)
+    missing = [n for s in described.values() for n in (*s.inputs, *s.outputs) if n not in named]
+    if missing:
+        raise LoadError(f"{path} has metadata without a name for {missing[0]!r}")
+    if sys.platform == "darwin":
+        return Native(path, units, described, metadata)
+    return Interpreted(interpreter, described, metadata)
+
+
+def _edge(dtype: str) -> str:
+    return "float32" if dtype == "bfloat16" else dtype
+
+
+def _narrow(array: np.ndarray) -> np.ndarray:
+    """Element types that Core ML's arrays have: bool and other integers go as int32."""
+    if array.dtype.name == "bfloat16":
+        return array.astype(np.float32)
+    return array.astype(np.int32) if array.dtype.kind in "biu" else array

@@ -1,0 +1,104 @@
+"""Elementwise ops: most differ in name only."""
+
+from __future__ import annotations
+
+from math import log
+
+import numpy as np
+
+from converters.dtypes import numpy_dtype
+from converters.graph import Node
+from converters.targets.coreml.rules.lowering import Lowering, binary, unary
+from converters.targets.coreml.writer import CAST_NAMES, Writer
+
+UNARY = {
+    "Abs": "abs",
+    "ArcCos": "acos",
+    "ArcSin": "asin",
+    "ArcTan": "atan",
+    "ArcTanh": "atanh",
+    "Ceil": "ceil",
+    "Cos": "cos",
+    "Cosh": "cosh",
+    "Erf": "erf",
+    "Exp": "exp",
+    "Floor": "floor",
+    "LogicalNot": "logical_not",
+    "Round": "round",
+    "Sigmoid": "sigmoid",
+    "Sign": "sign",
+    "Sin": "sin",
+    "Sinh": "sinh",
+    "Sqrt": "sqrt",
+    "Square": "square",
+    "Tan": "tan",
+    "Tanh": "tanh",
+}
+BINARY = {
+    "Add": "add",
+    "Subtract": "sub",
+    "Multiply": "mul",
+    "Divide": "real_div",
+    "FloorDivide": "floor_div",
+    "Remainder": "mod",
+    "Maximum": "maximum",
+    "Minimum": "minimum",
+    "Power": "pow",
+    "Equal": "equal",
+    "NotEqual": "not_equal",
+    "Less": "less",
+    "LessEqual": "less_equal",
+    "Greater": "greater",
+    "GreaterEqual": "greater_equal",
+    "LogicalAnd": "logical_and",
+    "LogicalOr": "logical_or",
+}
+
+
+def number(value: float, dtype: str) -> np.ndarray:
+    """A rank-0 constant of the element type."""
+    return np.array(value, numpy_dtype(dtype))
+
+
+def _negative(w: Writer, node: Node) -> None:
+    w.emit("mul", node, x=w.ref(node.inputs[0]), y=number(-1, node.output.dtype))
+
+
+def _with_epsilon(kind: str) -> Lowering:
+    """Ops that Core ML protects from zero by default; MLX does not."""
+
+    def emit(w: Writer, node: Node) -> None:
+        w.emit(kind, node, x=w.ref(node.inputs[0]), epsilon=number(0, node.output.dtype))
+
+    return Lowering(emit)
+
+
+def _logarithm(base: float) -> Lowering:
+    def emit(w: Writer, node: Node) -> None:
+        y, zero = node.output, number(0, node.output.dtype)
+        natural = w.op("log", y.shape, y.dtype, x=w.ref(node.inputs[0]), epsilon=zero)
+        w.emit("mul", node, x=natural, y=number(1 / log(base), y.dtype))
+
+    return Lowering(emit)
+
+
+def _select(w: Writer, node: Node) -> None:
+    cond, a, b = (w.ref(value) for value in node.inputs)
+    w.emit("select", node, cond=cond, a=a, b=b)
+
+
+def _cast(w: Writer, node: Node) -> None:
+    w.emit("cast", node, x=w.ref(node.inputs[0]), dtype=CAST_NAMES[node.output.dtype])
+
+
+RULES = {
+    **{name: unary(kind) for name, kind in UNARY.items()},
+    **{name: binary(kind) for name, kind in BINARY.items()},
+    "Negative": Lowering(_negative),
+    "Log": _with_epsilon("log"),
+    "Rsqrt": _with_epsilon("rsqrt"),
+    "Log2": _logarithm(2),
+    "Log10": _logarithm(10),
+    "Select": Lowering(_select),
+    "AsType": Lowering(_cast),
+}

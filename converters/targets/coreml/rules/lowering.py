@@ -1,0 +1,35 @@
+"""What a rule of this target is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from converters.graph import Node
+from converters.targets.coreml.writer import Writer
+
+Emit = Callable[[Writer, Node], None]
+
+
+@dataclass(frozen=True)
+class Lowering:
+    """One op's spelling.
+
+    Attributes:
+        emit: adds the MIL operations that compute the node's outputs.
+        refusal: oldest system and node to the reason why this node needs the op's expansion instead, or None.
+    """
+
+    emit: Emit
+    refusal: Callable[[int, Node], str | None] | None = None
+
+
+def unary(kind: str, **fixed: Any) -> Lowering:
+    """An operation on `x`, with fixed parameters."""
+    return Lowering(lambda w, node: w.emit(kind, node, x=w.ref(node.inputs[0]), **fixed))
+
+
+def binary(kind: str) -> Lowering:
+    """An operation on `x` and `y`."""
+    return Lowering(lambda w, node: w.emit(kind, node, x=w.ref(node.inputs[0]), y=w.ref(node.inputs[1])))

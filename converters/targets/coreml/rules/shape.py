@@ -1,0 +1,107 @@
+"""Reshapes, slices and joins."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from converters.graph import Node
+from converters.sizes import AnySize, is_static
+from converters.targets.coreml.rules.lowering import Lowering
+from converters.targets.coreml.writer import Writer, slice_defaults
+
+
+def _reshape(w: Writer, node: Node) -> None:
+    shape = node.attrs["shape"]
+    x = w.ref(node.inputs[0])
+    named = [size for size in shape if not isinstance(size, int)]
+    if len(named) <= 1 and 0 not in shape:
+        target = [size if isinstance(size, int) else -1 for size in shape]
+        w.emit("reshape", node, x=x, shape=np.array(target, np.int32))
+    else:
+        w.emit("reshape", node, x=x, shape=w.shape(shape))
+
+
+def _transpose(w: Writer, node: Node) -> None:
+    w.emit("transpose", node, x=w.ref(node.inputs[0]), perm=np.array(node.attrs["axes"], np.int32))
+
+
+def _concatenate(w: Writer, node: Node) -> None:
+    values = [w.ref(value) for value in node.inputs]
+    w.emit("concat", node, values=values, axis=node.attrs["axis"], interleave=False)
+
+
+def _slice(w: Writer, node: Node) -> None:
+    shape, start, end = node.inputs[0].shape, node.attrs["start"], node.attrs["end"]
+    whole = [_whole(*bounds) for bounds in zip(shape, start, end, node.attrs["strides"], strict=True)]
+    parameters = slice_defaults(len(shape))
+    parameters["stride"] = np.array(node.attrs["strides"], np.int32)
+    parameters["begin_mask"] = np.array([first for first, _ in whole])
+    parameters["end_mask"] = np.array([last for _, last in whole])
+    begin = tuple(0 if first else s for (first, _), s in zip(whole, start, strict=True))
+    stop = tuple(0 if last else e for (_, last), e in zip(whole, end, strict=True))
+    w.emit(
+        "slice_by_index", node, x=w.ref(node.inputs[0]), begin=w.shape(begin), end=w.shape(stop), **parameters
+    )
+
+
+def _whole(size: AnySize, start: AnySize, end: AnySize, stride: int) -> tuple[bool, bool]:
+    """Whether a slice begins, and ends, where the axis does in its direction."""
+    if stride > 0:
+        return start == 0, end == size
+    return start == size - 1, isinstance(end, int) and end < 0
+
+
+def _pad(w: Writer, node: Node) -> None:
+    x, value = node.inputs
+    pads = tuple(p for pair in zip(node.attrs["low"], node.attrs["high"], strict=True) for p in pair)
+    number = w.graph.constants[value].reshape(())
+    w.emit("pad", node, x=w.ref(x), pad=w.shape(pads), mode="constant", constant_val=number)
+
+
+def _refuse_pad(ios: int, node: Node) -> str | None:
+    if node.inputs[1].shape != ():
+        return "the padding value is no scalar"
+    return None if node.output.dtype.startswith("float") else "Core ML pads floating-point arrays only"
+
+
+def _broadcast(w: Writer, node: Node) -> None:
+    x, shape = node.inputs[0], node.attrs["shape"]
+    wide = (1,) * (len(shape) - len(x.shape)) + x.shape
+    source = w.ref(x)
+    if wide != x.shape:
+        source = w.op("reshape", wide, x.dtype, x=source, shape=w.shape(wide))
+    repeats = tuple(1 if old == new else new for old, new in zip(wide, shape, strict=True))
+    w.emit("tile", node, x=source, reps=w.shape(repeats))
+
+
+def _dimension(w: Writer, node: Node) -> None:
+    size = w.size(node.attrs["size"])
+    scalar = w.op("squeeze", (), "int32", x=size, axes=np.array([0], np.int32))
+    if node.output.dtype == "int32":
+        w.emit("identity", node, x=scalar)
+    else:
+        w.emit("cast", node, x=scalar, dtype={"float16": "fp16", "float32": "fp32"}[node.output.dtype])
+
+
+def _refuse_rank(ios: int, node: Node) -> str | None:
+    ranks = [len(value.shape) for value in (*node.inputs, *node.outputs)]
+    return None if max(ranks) <= 5 else "Core ML arrays have at most 5 axes"
+
+
+def _refuse_broadcast(ios: int, node: Node) -> str | None:
+    return (
+        "an empty array"
+        if is_static(node.output.shape) and 0 in node.output.shape
+        else _refuse_rank(ios, node)
+    )
+
+
+RULES = {
+    "Reshape": Lowering(_reshape, _refuse_rank),
+    "Transpose": Lowering(_transpose, _refuse_rank),
+    "Concatenate": Lowering(_concatenate, _refuse_rank),
+    "Slice": Lowering(_slice, _refuse_rank),
+    "Pad": Lowering(_pad, _refuse_pad),
+    "Broadcast": Lowering(_broadcast, _refuse_broadcast),
+    "Dimension": Lowering(_dimension),
+}

@@ -1,0 +1,45 @@
+"""Apple's protobuf classes, taken from coremltools without importing it.
+
+`import coremltools` costs seconds and prints warnings about what Linux lacks; the generated schema modules
+inside it
+need nothing of that. They are loaded under a name of their own from the folder where coremltools keeps them.
+"""
+
+from __future__ import annotations
+
+import sys
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+_PACKAGE = "converters.targets.coreml._proto"
+
+
+@cache
+def _module(name: str) -> Any:
+    if _PACKAGE not in sys.modules:
+        found = find_spec("coremltools")
+        if found is None or not found.submodule_search_locations:
+            raise ModuleNotFoundError("Core ML packages need coremltools: pip install coremltools")
+        package = ModuleType(_PACKAGE)
+        package.__path__ = [str(Path(next(iter(found.submodule_search_locations))) / "proto")]
+        sys.modules[_PACKAGE] = package
+    return import_module(f"{_PACKAGE}.{name}")
+
+
+def model_schema() -> Any:
+    """Model_pb2: Model, ModelDescription, FeatureDescription."""
+    return _module("Model_pb2")
+
+
+def mil_schema() -> Any:
+    """MIL_pb2: Program, Function, Block, Operation, Value."""
+    return _module("MIL_pb2")
+
+
+def feature_schema() -> Any:
+    """FeatureTypes_pb2: ArrayFeatureType, ImageFeatureType."""
+    return _module("FeatureTypes_pb2")

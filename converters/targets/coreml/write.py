@@ -1,0 +1,275 @@
+"""Writing `.mlpackage` folders: model description, program, weights, and the package around them."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from converters.convert import Options
+from converters.errors import ConversionError
+from converters.graph import Builder, Graph, Node, Value
+from converters.lower import legalize
+from converters.metadata import KEY, describe
+from converters.ops.convolution import to_last
+from converters.precision import with_dtypes, with_precision
+from converters.sizes import is_static, sizes_in, substitute
+from converters.specs import Image
+from converters.storage import replacing_folder
+from converters.targets.coreml.blob import BlobFile
+from converters.targets.coreml.rules import RULES
+from converters.targets.coreml.schema import feature_schema, mil_schema, model_schema
+from converters.targets.coreml.writer import Ref, Writer, identifiers
+
+VERSIONS = {15: (6, "CoreML5"), 16: (7, "CoreML6"), 17: (8, "CoreML7"), 18: (9, "CoreML8")}
+OPEN_END = 4096  # the upper bound of a dimension that was captured without one: Core ML wants a bound
+NARROW = {"int64": "int32", "uint32": "int32", "uint64": "int32"} | dict.fromkeys(
+    ("int8", "int16", "uint8", "uint16"), "int32"
+)
+
+
+def prepare(graph: Graph) -> Graph:
+    """Pictures as Core ML hands them over, (1, C, H, W) in 0 to 255, in front of what the function expects.
+
+    Done before the passes, so that the transpose cancels against a convolution's.
+    """
+    if not graph.images:
+        return graph
+    b = Builder()
+    values: dict[Value, Value] = {}
+    inputs = []
+    for old in graph.inputs:
+        spec = graph.images.get(old.name)
+        if spec is None:
+            inputs.append(old)
+            continue
+        new = Value(old.name, (1, spec.channels, *spec.size), "float32")
+        inputs.append(new)
+        values[old] = b("Transpose", _normalized(b, new, spec), axes=to_last(4))
+    for node in graph.nodes:
+        operands = tuple(values.get(value, value) for value in node.inputs)
+        b.nodes.append(Node(node.op, operands, node.outputs, node.attrs))
+    outputs = {name: values.get(value, value) for name, value in graph.outputs.items()}
+    constants = {**graph.constants, **b.constants}
+    return graph.replace(inputs=tuple(inputs), outputs=outputs, nodes=tuple(b.nodes), constants=constants)
+
+
+def _normalized(b: Builder, x: Value, spec: Image) -> Value:
+    """(pixel * scale - mean) / std as one product and at most one sum."""
+    std = np.array(spec.std if spec.std is not None else (1.0,) * spec.channels)
+    scale = (spec.scale / std).astype(np.float32).reshape(1, -1, 1, 1)
+    same = bool(np.all(scale == scale.ravel()[0]))
+    y = b("Multiply", x, b.constant(scale.ravel()[0] if same else scale, "image_scale"))
+    if spec.mean is None:
+        return y
+    return b(
+        "Add",
+        y,
+        b.constant((-np.array(spec.mean) / std).astype(np.float32).reshape(1, -1, 1, 1), "image_bias"),
+    )
+
+
+def write(graphs: Mapping[str, Graph], path: Path, options: Options) -> Path:
+    """Write one function, or several that share their weights, as a package."""
+    if options.minimum_ios not in VERSIONS:
+        raise ConversionError(f"minimum_ios={options.minimum_ios} is not supported", hint="use 15 to 18")
+    if len(graphs) > 1:
+        raise ConversionError("several functions in Core ML are not supported yet")
+    ((name, graph),) = graphs.items()
+    if graph.states:
+        raise ConversionError("states in Core ML are not supported yet")
+    precision = options.precision or "float16"
+    blob = BlobFile()
+    function = _Function(graph, precision, options, blob)
+    labels = None if options.labels is None else list(options.labels)
+    metadata = describe({name: graph}, labels, options.metadata, [array for _, array in blob.arrays])
+    metadata |= {"precision": precision, "names": function.public}
+    model = model_schema().Model(specificationVersion=VERSIONS[options.minimum_ios][0])
+    model.mlProgram.version = 1
+    model.mlProgram.functions["main"].CopyFrom(function.proto)
+    function.describe(model.description)
+    _add_metadata(model.description.metadata, metadata, options.metadata or {})
+    with replacing_folder(path, overwrite=options.overwrite) as folder:
+        write_package(folder, model, blob)
+    return path
+
+
+def write_package(folder: Path, model: Any, blob: BlobFile) -> None:
+    """Apple's folder layout."""
+    data = folder / "Data" / "com.apple.CoreML"
+    (data / "weights").mkdir(parents=True)
+    (data / "model.mlmodel").write_bytes(model.SerializeToString())
+    blob.write(data / "weights" / "weight.bin")
+    entries = {
+        str(uuid.uuid4()): {
+            "author": "com.apple.CoreML",
+            "description": f"CoreML Model {what}",
+            "name": name,
+            "path": f"com.apple.CoreML/{name}",
+        }
+        for what, name in (("Specification", "model.mlmodel"), ("Weights", "weights"))
+    }
+    manifest = {
+        "fileFormatVersion": "1.0.0",
+        "itemInfoEntries": entries,
+        "rootModelIdentifier": next(iter(entries)),
+    }
+    (folder / "Manifest.json").write_text(json.dumps(manifest, indent=4))
+
+
+def _add_metadata(proto: Any, metadata: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    proto.userDefined[KEY] = json.dumps(metadata)
+    proto.shortDescription = str(given.get("description", ""))
+    proto.versionString = str(given.get("version", ""))
+    proto.author = str(given.get("author", ""))
+    proto.license = str(given.get("licence", ""))
+
+
+class _Function:
+    """One function as protobuf, with what its description needs."""
+
+    def __init__(self, graph: Graph, precision: str, options: Options, blob: BlobFile):
+        ios = options.minimum_ios
+
+        def refusal(node: Node) -> str | None:
+            rule = RULES.get(node.op)
+            if rule is None:
+                return "no such op in Core ML"
+            return rule.refusal(ios, node) if rule.refusal else None
+
+        graph = with_dtypes(with_precision(graph, precision), NARROW)
+        self.graph = legalize(_runtime_edges(graph), refusal)
+        self.public = identifiers([*(v.name for v in graph.inputs), *graph.outputs])
+        self.writer = Writer(self.graph, ios, blob, self.public)
+        self.labels = None if options.labels is None else [str(label) for label in options.labels]
+        for node in self.graph.nodes:
+            RULES[node.op].emit(self.writer, node)
+        self._connect_outputs()
+        outputs = [self.public[name] for name in self.graph.outputs]
+        if self.labels is not None:
+            outputs = [*self._classify(self.labels), *outputs]
+        self.proto = self._function(outputs, VERSIONS[ios][1])
+
+    def _connect_outputs(self) -> None:
+        """Outputs that are inputs, constants or another output as well get an operation of their own."""
+        for name, value in self.graph.outputs.items():
+            if self.writer.names[value] != self.public[name]:
+                output = [(self.public[name], value.shape, value.dtype)]
+                self.writer._operation("identity", {"x": self.writer.ref(value)}, output)
+
+    def _classify(self, labels: list[str]) -> list[str]:
+        """Probabilities of the one output that has an entry per label, and the label of the largest."""
+        fitting = [n for n, v in self.graph.outputs.items() if v.shape[-1:] == (len(labels),)]
+        if len(fitting) != 1:
+            raise ConversionError(
+                f"{len(labels)} labels fit {len(fitting)} of the outputs {', '.join(self.graph.outputs)}",
+                hint="a classifier has one output with an entry per label",
+            )
+        value, w = self.graph.outputs[fitting[0]], self.writer
+        scores = Ref(self.public[fitting[0]])
+        probabilities = w.op("softmax", value.shape, value.dtype, name="probabilities", x=scores, axis=-1)
+        if value.dtype != "float32":
+            probabilities = w.op("cast", value.shape, "float32", x=probabilities, dtype="fp32")
+        taken = [w.unique("classLabel"), w.unique("classLabel_probs")]
+        operation = w.mil.Operation(type="classify")
+        operation.inputs["probabilities"].arguments.add(name=probabilities)
+        operation.inputs["classes"].arguments.add(value=self._label_list(labels))
+        text = w.tensor_type((), "string")
+        operation.outputs.add(name=taken[0], type=text)
+        table = operation.outputs.add(name=taken[1]).type.dictionaryType
+        table.keyType.CopyFrom(text)
+        table.valueType.tensorType.dataType = w.mil.DataType.FLOAT64
+        operation.attributes["name"].CopyFrom(w.immediate(np.array("classify")))
+        w.operations.append(operation)
+        return taken
+
+    def _label_list(self, labels: list[str]) -> Any:
+        value = mil_schema().Value()
+        value.type.listType.type.CopyFrom(self.writer.tensor_type((), "string"))
+        value.type.listType.length.constant.size = len(labels)
+        value.immediateValue.list.values.extend(self.writer.immediate(np.array(label)) for label in labels)
+        return value
+
+    def _function(self, outputs: list[str], opset: str) -> Any:
+        function = mil_schema().Function(opset=opset)
+        for value in self.graph.inputs:
+            kind = self.writer.tensor_type(value.shape, value.dtype)
+            function.inputs.add(name=self.public[value.name], type=kind)
+        block = function.block_specializations[opset]
+        block.operations.extend(self.writer.operations)
+        block.outputs.extend(outputs)
+        return function
+
+    def describe(self, description: Any) -> None:
+        """Inputs and outputs as Xcode and Core ML's callers see them."""
+        for value in self.graph.inputs:
+            feature = description.input.add(name=self.public[value.name])
+            spec = self.graph.images.get(value.name)
+            if spec is None:
+                self._array(feature.type.multiArrayType, value, with_range=True)
+            else:
+                height, width = spec.size
+                color = {"grey": "GRAYSCALE", "rgb": "RGB", "bgr": "BGR"}[spec.color]
+                space = feature_schema().ImageFeatureType.ColorSpace.Value(color)
+                feature.type.imageType.width, feature.type.imageType.height = width, height
+                feature.type.imageType.colorSpace = space
+        if self.labels is not None:
+            block = next(iter(self.proto.block_specializations.values()))
+            label, probabilities = block.outputs[:2]
+            description.output.add(name=label).type.stringType.SetInParent()
+            description.output.add(name=probabilities).type.dictionaryType.stringKeyType.SetInParent()
+            description.predictedFeatureName = label
+            description.predictedProbabilitiesName = probabilities
+        for name, value in self.graph.outputs.items():
+            feature = description.output.add(name=self.public[name])
+            self._array(feature.type.multiArrayType, value, with_range=False)
+
+    def _array(self, proto: Any, value: Value, with_range: bool) -> None:
+        kinds = {"float32": "FLOAT32", "float16": "FLOAT16", "int32": "INT32"}
+        proto.dataType = feature_schema().ArrayFeatureType.ArrayDataType.Value(kinds[value.dtype])
+        if is_static(value.shape):
+            proto.shape.extend(value.shape)
+            return
+        if not with_range:
+            return
+        dims = self.graph.dims
+        names = sorted({name for size in sizes_in(value.shape) for name in size.names()})
+        low = {name: dims[name].low for name in names}
+        high = {
+            name: dims[name].high or OPEN_END // dims[name].multiple * dims[name].multiple for name in names
+        }
+        proto.shape.extend(substitute(value.shape, low))
+        if len(names) == 1 and dims[names[0]].sizes is not None:
+            for size in dims[names[0]].sizes or ():
+                proto.enumeratedShapes.shapes.add(shape=substitute(value.shape, {names[0]: size}))
+            return
+        bounds = zip(substitute(value.shape, low), substitute(value.shape, high), strict=True)
+        for lower, upper in bounds:
+            proto.shapeRange.sizeRanges.add(lowerBound=min(lower, upper), upperBound=max(lower, upper))
+
+
+def _runtime_edges(graph: Graph) -> Graph:
+    """Inputs and outputs that Core ML has no arrays for (bool), as int32 with casts inside."""
+    if not any(v.dtype == "bool" for v in (*graph.inputs, *graph.outputs.values())):
+        return graph
+    b = Builder()
+    values: dict[Value, Value] = {}
+    inputs = []
+    for old in graph.inputs:
+        new = old if old.dtype != "bool" else Value(old.name, old.shape, "int32")
+        inputs.append(new)
+        if new is not old:
+            values[old] = b("NotEqual", new, b.constant(np.array(0, np.int32)))
+    for node in graph.nodes:
+        operands = tuple(values.get(value, value) for value in node.inputs)
+        b.nodes.append(Node(node.op, operands, node.outputs, node.attrs))
+    outputs = {}
+    for name, old in graph.outputs.items():
+        value = values.get(old, old)
+        outputs[name] = b("AsType", value, dtype="int32") if value.dtype == "bool" else value
+    constants = {**graph.constants, **b.constants}
+    return graph.replace(inputs=tuple(inputs), outputs=outputs, nodes=tuple(b.nodes), constants=constants)

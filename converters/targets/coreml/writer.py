@@ -1,0 +1,249 @@
+"""Building one MIL function: names, constants, operations, and sizes that are computed when the model runs.
+
+Every parameter is written out as a constant, also where Core ML documents a default: loaders of some
+systems insist.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from converters.errors import ConversionError
+from converters.graph import Graph, Node, Value
+from converters.sizes import AnySize, Shape, Size, is_static
+from converters.targets.coreml.blob import BlobFile
+from converters.targets.coreml.schema import mil_schema
+
+DATA_TYPES = {
+    "bool": "BOOL",
+    "string": "STRING",
+    "float16": "FLOAT16",
+    "float32": "FLOAT32",
+    "int8": "INT8",
+    "int16": "INT16",
+    "int32": "INT32",
+    "uint8": "UINT8",
+    "uint16": "UINT16",
+}
+CAST_NAMES = {"float16": "fp16", "float32": "fp32", "int32": "int32", "bool": "bool"}
+IN_BLOB = ("float16", "float32", "int8", "uint8")
+BLOB_LIMIT = 10  # elements; smaller tensors stand in the program itself
+
+
+class Ref(str):
+    """The name of a value in the program, as opposed to a string constant."""
+
+
+def identifier(name: str) -> str:
+    """`name` as Core ML takes it: letters, digits and underscores, no digit in front."""
+    text = re.sub(r"\W", "_", name, flags=re.ASCII)
+    return f"_{text}" if not text or text[0].isdigit() else text
+
+
+def identifiers(names: Iterable[str]) -> dict[str, str]:
+    """Original names to identifiers; ConversionError where two become one."""
+    chosen: dict[str, str] = {}
+    for name in names:
+        text = identifier(name)
+        for other, taken in chosen.items():
+            if taken == text and other != name:
+                raise ConversionError(
+                    f"{other!r} and {name!r} are both {text!r} in Core ML", hint="rename one of them"
+                )
+        chosen[name] = text
+    return chosen
+
+
+class Writer:
+    """One function being written. Rules call `emit` and `op`.
+
+    Attributes:
+        ios: the oldest system that must run it.
+        public: identifiers of the inputs and outputs by their original names.
+    """
+
+    def __init__(self, graph: Graph, ios: int, blob: BlobFile, public: Mapping[str, str]):
+        self.graph, self.ios, self.blob, self.public = graph, ios, blob, public
+        self.mil = mil_schema()
+        self.operations: list[Any] = []
+        self.names: dict[Value, Ref] = {}
+        self._taken = set(public.values())
+        self._constants: dict[tuple[Any, ...], Ref] = {}
+        self._sizes: dict[Any, Ref] = {}
+        reserved = {value: public[name] for name, value in graph.outputs.items() if value in graph.producers}
+        for value, wish in graph.names.items():
+            if value in graph.inputs:
+                self.names[value] = Ref(public[value.name])
+            elif value in reserved:
+                self.names[value] = Ref(reserved[value])
+            else:
+                self.names[value] = Ref(self.unique(identifier(wish)))
+
+    def unique(self, wish: str) -> str:
+        """A name that nothing has yet."""
+        name, index = wish, 1
+        while name in self._taken:
+            name, index = f"{wish}_{index}", index + 1
+        self._taken.add(name)
+        return name
+
+    def ref(self, value: Value) -> Ref:
+        """The name of a value; a constant is written when it is first used."""
+        if value in self.graph.constants:
+            return self.constant(self.graph.constants[value], self.names[value])
+        return self.names[value]
+
+    def emit(self, kind: str, node: Node, **inputs: Any) -> None:
+        """One operation that computes the outputs of `node`."""
+        outputs = [(self.names[v], v.shape, v.dtype) for v in node.outputs]
+        self._operation(kind, inputs, outputs)
+
+    def op(self, kind: str, shape: Shape, dtype: str, /, name: str = "", **inputs: Any) -> Ref:
+        """An operation in between; gives the name of its output."""
+        output = Ref(self.unique(name or kind))
+        self._operation(kind, inputs, [(output, shape, dtype)])
+        return output
+
+    def _operation(
+        self, kind: str, inputs: Mapping[str, Any], outputs: Sequence[tuple[str, Shape, str]]
+    ) -> None:
+        bindings = {}
+        for parameter, given in inputs.items():
+            items = given if isinstance(given, list) and given and isinstance(given[0], Ref) else [given]
+            wish = f"{outputs[0][0]}_{parameter}"
+            bindings[parameter] = [i if isinstance(i, Ref) else self.constant(i, wish) for i in items]
+        operation = self.mil.Operation(type=kind)
+        for parameter, refs in bindings.items():
+            for ref in refs:
+                operation.inputs[parameter].arguments.add(name=ref)
+        for name, shape, dtype in outputs:
+            operation.outputs.add(name=name, type=self.tensor_type(shape, dtype))
+        operation.attributes["name"].CopyFrom(self.immediate(np.array(outputs[0][0])))
+        self.operations.append(operation)
+
+    def constant(self, given: Any, wish: str = "const") -> Ref:
+        """The name of a const operation; equal small ones are shared. Python numbers are int32 and float32."""
+        array = np.asarray(given)
+        if array.dtype == np.int64:
+            array = array.astype(np.int32)
+        if array.dtype == np.float64:
+            array = array.astype(np.float32)
+        small = array.size < 64
+        key = (array.shape, array.dtype.str, array.tobytes()) if small else (id(given),)
+        if key not in self._constants:
+            name = Ref(wish if isinstance(wish, Ref) else self.unique(wish))
+            operation = self.mil.Operation(type="const")
+            operation.outputs.add(name=name, type=self.tensor_type(array.shape, _dtype(array)))
+            operation.attributes["val"].CopyFrom(self.stored(array))
+            operation.attributes["name"].CopyFrom(self.immediate(np.array(str(name))))
+            self.operations.append(operation)
+            self._constants[key] = name
+        return self._constants[key]
+
+    def stored(self, array: np.ndarray) -> Any:
+        """A Value whose elements lie in the blob file, or in the program where they are few."""
+        if array.size < BLOB_LIMIT or array.dtype.name not in IN_BLOB:
+            return self.immediate(array)
+        value = self.mil.Value(type=self.tensor_type(array.shape, array.dtype.name))
+        value.blobFileValue.fileName = "@model_path/weights/weight.bin"
+        value.blobFileValue.offset = self.blob.add(array)
+        return value
+
+    def immediate(self, array: np.ndarray) -> Any:
+        """A Value with its elements in the program."""
+        dtype = _dtype(array)
+        value = self.mil.Value(type=self.tensor_type(array.shape, dtype))
+        tensor = value.immediateValue.tensor
+        if dtype == "string":
+            tensor.strings.values.extend([str(array)])
+        elif dtype == "bool":
+            tensor.bools.values.extend(array.ravel().tolist())
+        elif dtype == "float32":
+            tensor.floats.values.extend(array.ravel().tolist())
+        elif dtype in ("int32", "int16", "uint16"):
+            tensor.ints.values.extend(array.ravel().tolist())
+        else:
+            tensor.bytes.values = np.ascontiguousarray(array).tobytes()
+        return value
+
+    def tensor_type(self, shape: Shape, dtype: str) -> Any:
+        """A ValueType; named sizes are unknown dimensions."""
+        kind = self.mil.ValueType()
+        kind.tensorType.dataType = self.mil.DataType.Value(DATA_TYPES[dtype])
+        kind.tensorType.rank = len(shape)
+        for size in shape:
+            dimension = kind.tensorType.dimensions.add()
+            if isinstance(size, int):
+                dimension.constant.size = size
+            else:
+                dimension.unknown.variadic = False
+        return kind
+
+    def shape(self, shape: Shape) -> Ref:
+        """An int32 vector of the sizes, computed from the inputs' shapes where they are named."""
+        if is_static(shape):
+            return self.constant(np.array(shape, np.int32), "shape")
+        if ("shape", shape) not in self._sizes:
+            parts = [self.size(size) for size in shape]
+            joined = self.op("concat", (len(shape),), "int32", values=parts, axis=0, interleave=False)
+            self._sizes["shape", shape] = joined
+        return self._sizes["shape", shape]
+
+    def size(self, size: AnySize) -> Ref:
+        """An int32 vector of one element with the value of a size."""
+        if isinstance(size, int):
+            return self.constant(np.array([size], np.int32), "size")
+        if size not in self._sizes:
+            self._sizes[size] = self._source(size) or self._polynomial(size)
+        return self._sizes[size]
+
+    def _source(self, size: Size) -> Ref | None:
+        for value in self.graph.inputs:
+            if size in value.shape:
+                return self._read(value, value.shape.index(size))
+        if len(size.terms) == 1 and size == Size.of(next(iter(size.names()))):
+            return self._solved(size)
+        return None
+
+    def _read(self, value: Value, axis: int) -> Ref:
+        sizes = self.op("shape", (len(value.shape),), "int32", x=self.names[value])
+        bounds = {"begin": np.array([axis], np.int32), "end": np.array([axis + 1], np.int32)}
+        return self.op("slice_by_index", (1,), "int32", name="size", x=sizes, **bounds, **slice_defaults(1))
+
+    def _solved(self, wanted: Size) -> Ref:
+        (name,) = wanted.names()
+        for value in self.graph.inputs:
+            for axis, declared in enumerate(value.shape):
+                if isinstance(declared, Size) and name in declared.names():
+                    rest = declared - wanted
+                    if isinstance(rest, int) or name not in rest.names():
+                        whole = self._read(value, axis)
+                        return self.op("sub", (1,), "int32", name="size", x=whole, y=self.size(rest))
+        raise AssertionError(f"no input tells {name}")
+
+    def _polynomial(self, size: Size) -> Ref:
+        scale = int(np.lcm.reduce([factor.denominator for _, factor in size.terms]))
+        total: Ref | None = None
+        for monomial, factor in size.terms:
+            term = self.constant(np.array([int(factor * scale)], np.int32), "factor")
+            for name in monomial:
+                term = self.op("mul", (1,), "int32", name="size", x=term, y=self.size(Size.of(name)))
+            total = term if total is None else self.op("add", (1,), "int32", name="size", x=total, y=term)
+        assert total is not None
+        if scale == 1:
+            return total
+        return self.op("floor_div", (1,), "int32", name="size", x=total, y=np.array([scale], np.int32))
+
+
+def slice_defaults(rank: int) -> dict[str, Any]:
+    """The parameters of slice_by_index that leave everything as it is."""
+    off = np.zeros(rank, bool)
+    return {"stride": np.ones(rank, np.int32), "begin_mask": off, "end_mask": off, "squeeze_mask": off}
+
+
+def _dtype(array: np.ndarray) -> str:
+    return "string" if array.dtype.kind == "U" else array.dtype.name
