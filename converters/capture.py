@@ -69,7 +69,7 @@ def capture(
     snapshot = Snapshot(modules)
     with uncompiled():
         tracer = Tracer(fn, specs, snapshot, weight_names(modules), outputs)
-        general = general_traces(tracer, bounds, set(dims or {}))
+        general = general_traces(tracer, bounds)
         graph = tracer.build(general.trace)
         bounds = general.check_special_sizes(graph, set(dims or {}))
     images = {name: spec for name, spec in inputs.items() if isinstance(spec, Image)}

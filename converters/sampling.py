@@ -43,6 +43,7 @@ class General:
     bounds: dict[str, Dim]
     samples: list[dict[str, int]]
     tracer: Tracer
+    base: int = BASES[0]
 
     def check_special_sizes(self, graph: Graph, asked: set[str]) -> dict[str, Dim]:
         """The bounds after testing 0, 1 and the ends, where functions like to branch.
@@ -51,7 +52,7 @@ class General:
         leaves the
         bounds, or raises CaptureError where the user `asked` for it.
         """
-        bounds = dict(self.bounds)
+        bounds = self._checked_below(graph, asked)
         for name, dim in self.bounds.items():
             if dim.sizes is not None:
                 continue
@@ -67,10 +68,31 @@ class General:
                         hint=f"let {name} begin above {size}, or fix it",
                     )
                 low, high = bounds[name].low, bounds[name].high
+                if size < low:
+                    continue
                 bounds[name] = (
                     Dim(low, size - 1, dim.multiple) if size == high else Dim(size + 1, high, dim.multiple)
                 )
         return bounds
+
+    def _checked_below(self, graph: Graph, asked: set[str]) -> dict[str, Dim]:
+        """The bounds after testing sizes below those that were sampled, where small ones have another
+        structure."""
+        if self.base == BASES[0]:
+            return dict(self.bounds)
+        free = {name: dim for name, dim in self.bounds.items() if dim.sizes is None and dim.low < self.base}
+        for size in (2, self.base // 2, self.base - 1):
+            corner = {n: max(d.low, size // d.multiple * d.multiple, d.multiple) for n, d in free.items()}
+            reason = self._disagreement(graph, {**self.samples[0], **corner})
+            if reason is not None and asked & set(free):
+                raise CaptureError(
+                    f"at {_sizes(corner)} the function computes something else: {reason}",
+                    hint=f"let {', '.join(free)} begin at {self.base} or above",
+                )
+            if reason is not None:
+                lowest = {n: Dim(self.samples[0][n], d.high, d.multiple) for n, d in free.items()}
+                return {**self.bounds, **lowest}
+        return dict(self.bounds)
 
     def _disagreement(self, graph: Graph, sizes: dict[str, int]) -> str | None:
         try:
@@ -114,7 +136,7 @@ def _random_like(random: np.random.Generator, array: np.ndarray, like: Any) -> A
     return mx.array(draw).astype(like.dtype)
 
 
-def general_traces(tracer: Tracer, bounds: Mapping[str, Dim], asked: set[str]) -> General:
+def general_traces(tracer: Tracer, bounds: Mapping[str, Dim]) -> General:
     """Trace at as many sizes as it takes.
 
     Raises:
@@ -130,7 +152,7 @@ def general_traces(tracer: Tracer, bounds: Mapping[str, Dim], asked: set[str]) -
         except (CaptureError, ShapeError) as error:
             first = first or error
             continue
-        return _lowered(found, base, asked)
+        return found
     for multiple in MULTIPLES:
         wider = {name: _multiplied(dim, multiple) for name, dim in bounds.items()}
         for base in (multiple, 4 * multiple):
@@ -155,7 +177,7 @@ def _attempt(tracer: Tracer, bounds: dict[str, Dim], base: int) -> General:
         compare_structure([traces[0], traces[-1]], [samples[0], sample])
     merged = merge(traces, samples)
     tracer.build(merged)  # the shapes that the formulas give must be those that the ops infer
-    return General(merged, bounds, samples, tracer)
+    return General(merged, bounds, samples, tracer, base)
 
 
 def _relaxed(tracer: Tracer, found: General, wished: Mapping[str, Dim], base: int) -> General:
@@ -179,35 +201,13 @@ def _relaxed(tracer: Tracer, found: General, wished: Mapping[str, Dim], base: in
     return found
 
 
-def _lowered(found: General, base: int, asked: set[str]) -> General:
-    """Where only larger sizes worked, how far down the same structure reaches."""
-    if base == BASES[0]:
-        return found
-    for name, dim in found.bounds.items():
-        if dim.sizes is not None or dim.low >= base:
-            continue
-        low = base
-        while low > max(dim.low, 2):
-            sample = {**found.samples[0], name: low - 1}
-            try:
-                merge(
-                    [found.tracer(sample), found.tracer(found.samples[0])],
-                    [sample, found.samples[0]],
-                    found.trace,
-                )
-            except CaptureError as error:
-                if name in asked:
-                    raise
-                found.bounds = {**found.bounds, name: Dim(low, dim.high, dim.multiple)}
-                del error
-                break
-            low -= 1
-    return found
-
-
 def choose_samples(bounds: Mapping[str, Dim], base: int) -> list[dict[str, int]]:
-    """Sizes to trace at; all combinations where there are few."""
-    pools = {name: _pool(dim, base) for name, dim in bounds.items()}
+    """Sizes to trace at; all combinations where there are few.
+
+    Dimensions differ from each other in a sample where they can: MLX joins what is equal, such as the
+    positions along height and width of a square picture.
+    """
+    pools = {name: _pool(dim, base, 4 * index) for index, (name, dim) in enumerate(bounds.items())}
     for name, pool in pools.items():
         if not pool:
             raise CaptureError(f"dimension {name} has no size from {base} on within {bounds[name]}")
@@ -221,18 +221,21 @@ def choose_samples(bounds: Mapping[str, Dim], base: int) -> list[dict[str, int]]
     # one dimension at a time: shows what depends on it, with neighbours for every residue
     samples += [{**first, name: size} for name, pool in pools.items() for size in pool[1:4]]
     random = Random(0)
-    while len(samples) < min(total, 5 + 3 * len(pools)):
+    for _ in range(100):
         sample = {name: random.choice(pool) for name, pool in pools.items()}
-        if sample not in samples:
+        if sample not in samples and len(set(sample.values())) == len(sample):
             samples.append(sample)
+        if len(samples) == 5 + 3 * len(pools):
+            break
     return samples
 
 
-def _pool(dim: Dim, base: int) -> list[int]:
+def _pool(dim: Dim, base: int, offset: int) -> list[int]:
+    """Sizes of one dimension, from `base` and `offset` multiples on, within its bounds."""
     if dim.sizes is not None:
         return list(dim.sizes)
     start = max(dim.low, 2, base)
-    start = -(-start // dim.multiple) * dim.multiple
+    start = (-(-start // dim.multiple) + offset) * dim.multiple
     pool = [start + step * dim.multiple for step in STEPS]
     if dim.high is not None and pool[-1] > dim.high:
         low = min(max(dim.low, 2), dim.high)
