@@ -200,6 +200,11 @@ class Rewriter(Builder):
                 return results
         return None
 
+    def stand_in(self, old: Value, new: Value) -> None:
+        """From now on `new` is read in place of `old`, a value inside the match that outputs may read."""
+        self.substitutes[old] = new
+        self.uses[new] = self.uses.get(new, 0) + self.uses.get(old, 0)
+
     def matches(self, pattern: Pattern, node: Node) -> Iterator[Match]:
         """All ways in which the pattern matches with `node` as its root."""
         match = Match(self, node)

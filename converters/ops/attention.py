@@ -2,7 +2,8 @@
 
 Letters: B batch, H heads of the queries, K heads of keys and values (H a multiple of K), L queries, S keys,
 D width of a head. Operands: queries, keys, values, then a mask (bool or added) if there is one, then with
-`sinks` one score per head that takes part in the softmax without a value.
+`sinks` one score per head that takes part in the softmax without a value. CachedAttention takes the new keys
+and values, the past ones (B, K, P, D), then a mask; it gives the result, and past and new keys and values.
 """
 
 from __future__ import annotations
@@ -164,6 +165,39 @@ def _weights(b: Builder, scores: Value, column: list[Any]) -> Value:
     return b.outputs("Split", weights, sizes=(1, scores.shape[-1]), axis=last)[1]
 
 
+def _cached_shape(q: Value, k: Value, v: Value, *past: Value, heads: Heads, **_: Any) -> Inferred:
+    grown = [
+        Value("", (*p.shape[:2], p.shape[2] + q.shape[1 if heads else 2], p.shape[3]), p.dtype)
+        for p in past[:2]
+    ]
+    if not heads:
+        y = _attention_shape(q, *grown, heads=heads)
+    else:
+        y = [((*q.shape[:-1], past[1].shape[3] * heads[0]), q.dtype)]
+    return [*y, *((value.shape, value.dtype) for value in grown)]
+
+
+def _cached(
+    q: np.ndarray, k: np.ndarray, v: np.ndarray, *past: np.ndarray, **attrs: Any
+) -> tuple[np.ndarray, ...]:
+    heads = attrs["heads"]
+    if heads:
+        q, k, v = _with_heads(q, heads[0]), _with_heads(k, heads[1]), _with_heads(v, heads[1])
+    keys, values = (np.concatenate(pair, axis=2) for pair in zip(past[:2], (k, v), strict=True))
+    y = in_float32(_attention)(q, keys, values, *past[2:], **{**attrs, "heads": (), "sinks": False})
+    return (y.transpose(OVER_HEADS).reshape(y.shape[0], y.shape[2], -1) if heads else y, keys, values)
+
+
+def _expand_cached(b: Builder, q: Value, k: Value, v: Value, *past: Value, **attrs: Any) -> tuple[Value, ...]:
+    heads = attrs["heads"]
+    if heads:
+        q, k, v = split_heads(b, q, heads[0]), split_heads(b, k, heads[1]), split_heads(b, v, heads[1])
+    keys, values = (b("Concatenate", *pair, axis=2) for pair in zip(past[:2], (k, v), strict=True))
+    plain = {**attrs, "heads": (), "sinks": False}
+    y = b("ScaledDotProductAttention", q, keys, values, *past[2:], **plain)
+    return (join_heads(b, y) if heads else y, keys, values)
+
+
 OPS: tuple[Op, ...] = (
     Op(
         "ScaledDotProductAttention",
@@ -172,4 +206,5 @@ OPS: tuple[Op, ...] = (
         _attention_shape,
         _expand_attention,
     ),
+    Op("CachedAttention", ("scale", "causal", "heads"), _cached, _cached_shape, _expand_cached),
 )

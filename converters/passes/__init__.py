@@ -10,6 +10,7 @@ from converters.passes import (
     algebra,
     attention,
     broadcasts,
+    caches,
     constants,
     folding,
     group_norm,
@@ -44,6 +45,7 @@ PIPELINE: tuple[tuple[str, Pass], ...] = (
     ("rope", rope.RULES),
     ("attention", attention.RULES),  # after the linear layers, whose biases would be taken for masks
     ("packing", attention.PACKING),  # after rope, which attention may take along
+    ("caches", caches.RULES),  # after packing, of which what has a cache is left
     ("products", products.RULES),  # after packing, when the layers' inputs are no longer reshaped
     ("repeats", repeats.RULES),  # after attention, which knows repeated keys as broadcasts
     ("layout", layout.RULES),

@@ -4,6 +4,7 @@ y = Multiply(x, x); y = Power(x, 2)         ->      y = Square(x)
 y = Multiply(x, 1); y = Add(x, 0)           ->      x
 y = Divide(1, Sqrt(x))                      ->      y = Rsqrt(x)
 y = AsType(AsType(x, float32), float16)     ->      x, where x is float16
+y = BitwiseAnd(x of bool, y of bool)        ->      y = LogicalAnd(x, y)
 """
 
 from __future__ import annotations
@@ -66,7 +67,20 @@ def _swap_select(b: Builder, m: Match) -> Value:
     return b("Select", m["c"], m["y"], m["x"])
 
 
+LOGICAL = {
+    "BitwiseAnd": "LogicalAnd",
+    "BitwiseOr": "LogicalOr",
+    "BitwiseXor": "NotEqual",
+    "BitwiseInvert": "LogicalNot",
+}
+
+
+def _check_bool(m: Match) -> str | None:
+    return None if all(value.dtype == "bool" for value in m.root.inputs) else "numbers"
+
+
 RULES = (
+    Rule("logical", op("|".join(LOGICAL)), lambda b, m: b(LOGICAL[m.root.op], *m.root.inputs), _check_bool),
     Rule("square", op("Multiply", var("x"), var("x")), lambda b, m: b("Square", m["x"])),
     Rule("power", op("Power", var("x"), const("c")), _power, _check_power),
     Rule("neutral", op("|".join(NEUTRAL), var("x"), const("c")), lambda b, m: m["x"], _check_neutral),

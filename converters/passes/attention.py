@@ -131,7 +131,7 @@ def _mask4(b: Builder, mask: Value, scores: Shape, grouped: bool) -> Value:
     return b("Reshape", mask, shape=_rank4(wide, grouped))
 
 
-def _attentions(*operands: Pattern) -> tuple[Pattern, Pattern]:
+def attentions(*operands: Pattern) -> tuple[Pattern, Pattern]:
     """An attention with these operands, without and with a mask."""
     name = "ScaledDotProductAttention"
     return op(name, *operands), op(name, *operands, var("mask"))
@@ -194,14 +194,14 @@ def _causal(b: Builder, m: Match) -> Value:
     return b(m.root.op, m["q"], m["k"], m["v"], **{**m.root.attrs, "causal": True})
 
 
-def _check_packed(m: Match) -> str | None:
+def _check_pack(m: Match) -> str | None:
     if m.root.attrs["axes"] != OVER_HEADS or m.node("a").attrs["heads"]:
         return "the heads stay apart"
-    known = all(_packed(m, value) is not None for value in m.node("a").inputs[:3])
+    known = all(packed(m, value) is not None for value in m.node("a").inputs[:3])
     return None if known else "an operand does not come from (B, L, H, D)"
 
 
-def _packed(m: Match, value: Value, b: Builder | None = None) -> Value | None:
+def packed(m: Match, value: Value, b: Builder | None = None) -> Value | None:
     """(B, L, H·D) of which `value` is the transposed (B, H, L, D), or None."""
     node = m.graph.producers.get(value)
     if node is None or len(value.shape) != 4:
@@ -222,12 +222,12 @@ def _packed_rope(m: Match, node: Node, b: Builder | None) -> Value | None:
         or any(_table(t, x.shape) is None for t in tables)
     ):
         return None
-    packed = _packed(m, x, b)
-    if packed is None or b is None:
-        return packed
+    inner = packed(m, x, b)
+    if inner is None or b is None:
+        return inner
     shapes = [_table(t, x.shape) for t in tables]
     joined = [b("Reshape", t, shape=s) for t, s in zip(tables, shapes, strict=True) if s is not None]
-    return b("RoPE", packed, *joined, traditional=node.attrs["traditional"], heads=x.shape[1])
+    return b("RoPE", inner, *joined, traditional=node.attrs["traditional"], heads=x.shape[1])
 
 
 def _table(table: Value, shape: Shape) -> tuple[AnySize, ...] | None:
@@ -241,7 +241,7 @@ def _table(table: Value, shape: Shape) -> tuple[AnySize, ...] | None:
 
 def _pack(b: Builder, m: Match) -> Value:
     node = m.node("a")
-    q, k, v = (_packed(m, value, b) for value in node.inputs[:3])
+    q, k, v = (packed(m, value, b) for value in node.inputs[:3])
     assert q is not None
     assert k is not None
     assert v is not None
@@ -281,16 +281,35 @@ RULES = (
             (_SCALED_OPERAND, var("k"), var("v")),
             (var("q"), _SCALED_OPERAND, var("v")),
         )
-        for root in _attentions(*operands)
+        for root in attentions(*operands)
     ),
     *(
         Rule("grouped-queries", root, _share_keys, _check_repeated)
-        for root in _attentions(var("q"), var("k"), var("v"))
+        for root in attentions(var("q"), var("k"), var("v"))
     ),
-    Rule("causal", _attentions(var("q"), var("k"), var("v"))[1], _causal, _check_causal),
+    Rule("causal", attentions(var("q"), var("k"), var("v"))[1], _causal, _check_causal),
+)
+
+
+def _keeps_last(m: Match) -> str | None:
+    axes = m.node("t").attrs["axes"]
+    return None if axes[-1] == len(axes) - 1 else "the last axis moves"
+
+
+def _norm_first(b: Builder, m: Match) -> Value:
+    y = b(m.root.op, m["x"], *m.root.inputs[1:], **m.root.attrs)
+    return b("Transpose", y, axes=m.node("t").attrs["axes"])
+
+
+_TURNED = op("Transpose", var("x"), name="t")
+NORM_FIRST = (
+    Rule("norm-first", op("LayerNorm|RMSNorm", _TURNED), _norm_first, _keeps_last),
+    Rule("norm-first", op("LayerNorm|RMSNorm", _TURNED, var("w")), _norm_first, _keeps_last),
+    Rule("norm-first", op("LayerNorm", _TURNED, var("w"), var("b")), _norm_first, _keeps_last),
 )
 
 PACKING = (
     *linear.ROWS,
-    Rule("pack-heads", op("Transpose", op("ScaledDotProductAttention", name="a")), _pack, _check_packed),
+    *NORM_FIRST,
+    Rule("pack-heads", op("Transpose", op("ScaledDotProductAttention", name="a")), _pack, _check_pack),
 )

@@ -73,9 +73,14 @@ def _check_rows(m: Match) -> str | None:
 
 def _check_back(m: Match) -> str | None:
     flat, x = m.node("f").output.shape, m["x"].shape
-    if len(x) < 3 or len(flat) != 2 or x[-1] != flat[-1] or m.root.output.shape[: len(x) - 1] != x[:-1]:
-        return "the rows do not come back as they were"
-    return None
+    if len(x) < 3 or len(flat) != 2 or len(m.root.output.shape) < 3:
+        return "the rows are not joined and taken apart"
+    return None if m.root.output.shape[-1] == m["y"].shape[-1] else "the results are taken apart"
+
+
+def _rows_back(b: Builder, m: Match) -> Value:
+    shape = (*m.root.output.shape[:-1], m["f"].shape[-1])
+    return b("Linear", b("Reshape", m["x"], shape=shape), *m.node("y").inputs[1:])
 
 
 def _without_units(shape: Shape) -> list[AnySize]:
@@ -83,8 +88,7 @@ def _without_units(shape: Shape) -> list[AnySize]:
 
 
 def _keep_rank(b: Builder, m: Match) -> Value:
-    rest = m.node("y").inputs[1:] if "y" in m.bound else m.root.inputs[1:]
-    return b("Reshape", b("Linear", m["x"], *rest), shape=m.root.output.shape)
+    return b("Reshape", b("Linear", m["x"], *m.root.inputs[1:]), shape=m.root.output.shape)
 
 
 _ROWS = op("Reshape", var("x"), name="f", shared=True)
@@ -93,9 +97,9 @@ ROWS = (
     *reshapes.RULES,
     Rule("rows", op("Linear", _ROWS, var("w")), _keep_rank, _check_rows),
     Rule("rows", op("Linear", _ROWS, var("w"), var("b")), _keep_rank, _check_rows),
-    Rule("rows-back", op("Reshape", op("Linear", _ROWS, var("w"), name="y")), _keep_rank, _check_back),
+    Rule("rows-back", op("Reshape", op("Linear", _ROWS, var("w"), name="y")), _rows_back, _check_back),
     Rule(
-        "rows-back", op("Reshape", op("Linear", _ROWS, var("w"), var("b"), name="y")), _keep_rank, _check_back
+        "rows-back", op("Reshape", op("Linear", _ROWS, var("w"), var("b"), name="y")), _rows_back, _check_back
     ),
 )
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from converters.graph import Node, Value
 from converters.ops.attention import lowest
 from converters.sizes import Shape
@@ -20,13 +23,32 @@ def _refuse_attention(opset: int, node: Node) -> str | None:
 
 
 def _attention(w: Writer, node: Node) -> None:
-    operands = [w.name(value) for value in node.inputs]
-    if len(node.inputs) == 4:
-        operands[3] = _mask(w, node.inputs[3], node.inputs[0].dtype)
-    heads = node.attrs["heads"]
-    counts = {"q_num_heads": heads[0], "kv_num_heads": heads[1]} if heads else {}
-    causal = {"is_causal": 1} if node.attrs["causal"] else {}
-    w.give("Attention", operands, [w.name(node.output)], scale=node.attrs["scale"], **counts, **causal)
+    q, k, v, *masks = node.inputs
+    _emit_attention(w, node, (q, k, v), masks, ())
+
+
+def _cached(w: Writer, node: Node) -> None:
+    q, k, v, keys, values, *masks = node.inputs
+    _emit_attention(w, node, (q, k, v), masks, (keys, values))
+
+
+def _emit_attention(
+    w: Writer, node: Node, operands: Sequence[Value], masks: Sequence[Value], past: Sequence[Value]
+) -> None:
+    names = [w.name(value) for value in operands]
+    names += [_mask(w, mask, operands[0].dtype) for mask in masks]
+    if past:
+        names += [""] * (4 - len(names)) + [w.name(value) for value in past]
+    attrs: dict[str, Any] = {"scale": node.attrs["scale"]}
+    if node.attrs["heads"]:
+        attrs["q_num_heads"], attrs["kv_num_heads"] = node.attrs["heads"]
+    if node.attrs["causal"]:
+        attrs["is_causal"] = 1
+    w.give("Attention", names, [w.name(value) for value in node.outputs], **attrs)
+
+
+def _refuse_cached(opset: int, node: Node) -> str | None:
+    return None if opset >= 23 else "Attention came with opset 23"
 
 
 def _mask(w: Writer, mask: Value, dtype: str) -> str:
@@ -61,7 +83,7 @@ def _rope(w: Writer, node: Node) -> None:
     x, *tables = node.inputs
     heads, half = node.attrs["heads"], tables[0].shape[-1]
     operands = [w.name(x), *(_batched(w, table, x.shape, heads) for table in tables)]
-    attrs = {"interleaved": 1} if node.attrs["traditional"] else {}
+    attrs: dict[str, Any] = {"interleaved": 1} if node.attrs["traditional"] else {}
     width = x.shape[-1] if not heads else x.shape[-1] // heads  # type: ignore[operator]
     if width != 2 * half:
         attrs["rotary_embedding_dim"] = 2 * half
@@ -87,5 +109,6 @@ def _expanded(w: Writer, table: Value, shape: Shape) -> str:
 
 RULES = {
     "ScaledDotProductAttention": Lowering(_attention, _refuse_attention),
+    "CachedAttention": Lowering(_cached, _refuse_cached),
     "RoPE": Lowering(_rope, _refuse_rope),
 }
