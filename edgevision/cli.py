@@ -13,10 +13,10 @@ from typing import Annotated, Any
 
 import typer
 
-from edgevision.commands import data, evaluate, train
+from edgevision.commands import data, evaluate, filter, train
 
 # In the order of the help. A command is a function; a group is a `typer.Typer` with its name.
-COMMANDS: tuple[Callable[..., None], ...] = (train.train, evaluate.evaluate)
+COMMANDS: tuple[Callable[..., None], ...] = (train.train, evaluate.evaluate, filter.filter)
 GROUPS: dict[str, typer.Typer] = {"data": data.data}
 
 app = typer.Typer(

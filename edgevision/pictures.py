@@ -149,9 +149,7 @@ def fit_array(image: Image.Image, size: int | tuple[int, int], color: str = "rgb
     if color not in ("rgb", "gray"):
         raise ValueError(f"color {color!r}: expected 'rgb' or 'gray'")
     height, width = (size, size) if isinstance(size, int) else size
-    if image.has_transparency_data:
-        image = _on(image, 255)
-    image = image.convert("RGB" if color == "rgb" else "L")
+    image = on_background(image, 255).convert("RGB" if color == "rgb" else "L")
     if image.size != (width, height):
         image = ImageOps.fit(image, (width, height), method=Image.Resampling.BICUBIC)
     return np.asarray(image, np.float32).reshape(1, height, width, -1) / np.float32(255)
@@ -182,14 +180,16 @@ def _grey(image: Image.Image, notes: list[str]) -> np.ndarray:
             opaque = np.asarray(image.convert("RGB").convert("L"), np.float64)
             background = 0 if (opaque * alpha).sum() > 127.5 * alpha.sum() else 255
             notes.append(f"transparent parts made {'black' if background == 0 else 'white'}")
-            image = _on(image, background)
+            image = on_background(image, background)
     return np.asarray(image.convert("L"))
 
 
-def _on(image: Image.Image, background: int) -> Image.Image:
-    """A picture with transparent parts laid on grey `background`."""
+def on_background(image: Image.Image, background: int) -> Image.Image:
+    """A picture whose transparent parts have the grey `background`; one without any as it is."""
     from PIL import Image
 
+    if not image.has_transparency_data:
+        return image
     image = image.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", image.size, (background,) * 3 + (255,)), image).convert(
         "RGB"
@@ -248,4 +248,4 @@ def _centred(ink: np.ndarray, size: int) -> np.ndarray:
     return np.round(canvas * 255).astype(np.uint8)
 
 
-__all__ = ["digit_array", "fit_array", "open_picture"]
+__all__ = ["digit_array", "fit_array", "on_background", "open_picture"]
