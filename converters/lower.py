@@ -3,21 +3,23 @@ all at once."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+
+import numpy as np
 
 from converters.errors import UnsupportedOp
 from converters.graph import Builder, Graph, Node, Value
 from converters.ops import OPS
 from converters.pattern import Rewriter, without_dead
 
-Refusal = Callable[[Node], "str | None"]
+Refusal = Callable[[Node, Mapping[Value, np.ndarray]], "str | None"]
 
 
 def legalize(graph: Graph, refusal: Refusal) -> Graph:
     """The graph in ops that the target takes.
 
     Args:
-        refusal: why the target has no rule for a node, or None where it has.
+        refusal: node and the constants to why the target has no rule for it, or None where it has.
 
     Raises:
         UnsupportedOp: lists every op that has neither a rule nor an expansion, with the weight nearest to it.
@@ -29,7 +31,7 @@ def legalize(graph: Graph, refusal: Refusal) -> Graph:
         folded = rewriter.fold(node)
         if folded is not None:
             return folded
-        reason = refusal(node)
+        reason = refusal(node, rewriter.constants)
         if reason is None:
             return rewriter.emit(node)
         expand = OPS[node.op].expand

@@ -135,11 +135,11 @@ class _Function:
     def __init__(self, graph: Graph, precision: str, options: Options, blob: BlobFile):
         ios = options.minimum_ios
 
-        def refusal(node: Node) -> str | None:
+        def refusal(node: Node, constants: Mapping[Value, np.ndarray]) -> str | None:
             rule = RULES.get(node.op)
             if rule is None:
                 return "no such op in Core ML"
-            return rule.refusal(ios, node) if rule.refusal else None
+            return rule.why_not(ios, node, constants)
 
         graph = with_dtypes(with_precision(graph, precision), NARROW)
         self.graph = legalize(_runtime_edges(graph), refusal)

@@ -6,7 +6,8 @@ from converters.targets.onnx.write import write
 
 
 def prepare(graph: Graph) -> Graph:
-    """The graph as this target wants it before the passes: as it is, a picture comes in as the function's array."""
+    """The graph as this target wants it before the passes: as it is, a picture comes in as the function's
+    array."""
     return graph
 
 

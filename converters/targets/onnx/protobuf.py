@@ -25,6 +25,7 @@ def write_inline(model: ModelProto, tensors: Mapping[str, np.ndarray], path: Pat
     heads = {name: tensor_header(name, array).SerializeToString() for name, array in tensors.items()}
     length = len(graph)
     for name, array in tensors.items():
+        array = stored(array)
         inner = len(heads[name]) + len(_prefix(RAW_DATA, array.nbytes)) + array.nbytes
         length += len(_prefix(INITIALIZER, inner)) + inner
     shell = ModelProto()
@@ -33,6 +34,7 @@ def write_inline(model: ModelProto, tensors: Mapping[str, np.ndarray], path: Pat
     with path.open("wb") as file:
         file.write(shell.SerializeToString() + _prefix(GRAPH, length) + graph)
         for name, array in tensors.items():
+            array = stored(array)
             raw = _prefix(RAW_DATA, array.nbytes)
             file.write(_prefix(INITIALIZER, len(heads[name]) + len(raw) + array.nbytes) + heads[name] + raw)
             write_elements(file, array)
@@ -43,6 +45,7 @@ def write_external(model: ModelProto, tensors: Mapping[str, np.ndarray], path: P
     with data.open("wb") as file:
         for name, array in tensors.items():
             tensor = tensor_header(name, array)
+            array = stored(array)
             if array.nbytes < 1024:
                 tensor.raw_data = np.ascontiguousarray(array).tobytes()
             else:
@@ -60,6 +63,15 @@ def write_external(model: ModelProto, tensors: Mapping[str, np.ndarray], path: P
 def tensor_header(name: str, array: np.ndarray) -> TensorProto:
     """A TensorProto without its elements."""
     return TensorProto(name=name, dims=array.shape, data_type=ELEMENT_TYPES[array.dtype.name])
+
+
+def stored(array: np.ndarray) -> np.ndarray:
+    """What the file holds: codes of 4 bits two to a byte, the first one low; everything else as it is."""
+    if array.dtype.name != "uint4":
+        return array
+    flat = array.reshape(-1).astype(np.uint8)
+    flat = np.append(flat, np.uint8(0)) if len(flat) % 2 else flat
+    return flat[::2] | flat[1::2] << 4
 
 
 def write_elements(file: IO[bytes], array: np.ndarray) -> None:

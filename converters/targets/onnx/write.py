@@ -13,12 +13,12 @@ from onnx import ModelProto, StringStringEntryProto
 
 from converters.convert import Options
 from converters.errors import ConversionError
-from converters.graph import Graph, Node
+from converters.graph import Graph, Node, Value
 from converters.lower import legalize
 from converters.metadata import KEY, describe
 from converters.precision import with_precision
 from converters.storage import replacing_file, replacing_folder
-from converters.targets.onnx.protobuf import tensor_header, write_external, write_inline
+from converters.targets.onnx.protobuf import stored, tensor_header, write_external, write_inline
 from converters.targets.onnx.rules import RULES
 from converters.targets.onnx.writer import Writer
 
@@ -66,11 +66,11 @@ def _write_one(model: ModelProto, tensors: Mapping[str, np.ndarray], path: Path,
 def build(graph: Graph, options: Options, name: str) -> tuple[ModelProto, dict[str, np.ndarray]]:
     """The model without weights, and the weights by name."""
 
-    def refusal(node: Node) -> str | None:
+    def refusal(node: Node, constants: Mapping[Value, np.ndarray]) -> str | None:
         rule = RULES.get(node.op)
         if rule is None:
             return "no such op in ONNX"
-        return rule.refusal(options.opset, node) if rule.refusal else None
+        return rule.why_not(options.opset, node, constants)
 
     graph = legalize(graph, refusal)
     writer = Writer(graph, options.opset, options.runtime)
@@ -103,7 +103,7 @@ def check(model: ModelProto, tensors: Mapping[str, np.ndarray]) -> None:
     for name, array in tensors.items():
         tensor = tensor_header(name, array)
         if array.nbytes <= CHECKED_INLINE:
-            tensor.raw_data = np.ascontiguousarray(array).tobytes()
+            tensor.raw_data = np.ascontiguousarray(stored(array)).tobytes()
             shell.graph.initializer.append(tensor)
         else:
             shell.graph.input.append(onnx.helper.make_tensor_value_info(name, tensor.data_type, array.shape))

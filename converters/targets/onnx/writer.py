@@ -18,6 +18,7 @@ ELEMENT_TYPES = {
     "bfloat16": TensorProto.BFLOAT16,
     "float64": TensorProto.DOUBLE,
     "bool": TensorProto.BOOL,
+    "uint4": TensorProto.UINT4,
     **{name: getattr(TensorProto, name.upper()) for w in (8, 16, 32, 64) for name in (f"int{w}", f"uint{w}")},
 }
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from converters.graph import Node
+import numpy as np
+
+from converters.graph import Node, Value
 from converters.targets.coreml.writer import Writer
 
 Emit = Callable[[Writer, Node], None]
@@ -19,10 +21,18 @@ class Lowering:
     Attributes:
         emit: adds the MIL operations that compute the node's outputs.
         refusal: oldest system and node to the reason why this node needs the op's expansion instead, or None.
+        constants: operands that must be constants.
     """
 
     emit: Emit
     refusal: Callable[[int, Node], str | None] | None = None
+    constants: tuple[int, ...] = ()
+
+    def why_not(self, version: int, node: Node, constants: Mapping[Value, np.ndarray]) -> str | None:
+        """The reason why the node needs its expansion, or None."""
+        if any(node.inputs[index] not in constants for index in self.constants):
+            return "its weights are computed"
+        return self.refusal(version, node) if self.refusal else None
 
 
 def unary(kind: str, **fixed: Any) -> Lowering:

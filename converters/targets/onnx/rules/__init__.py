@@ -7,12 +7,23 @@ from converters.targets.onnx.rules import (
     elementwise,
     linear,
     normalization,
+    quantized,
     reduce,
     shape,
 )
 from converters.targets.onnx.rules.lowering import Lowering
 
-FAMILIES = (elementwise, shape, reduce, linear, convolution, normalization, attention, activation)
+FAMILIES = (
+    elementwise,
+    shape,
+    reduce,
+    linear,
+    quantized,
+    convolution,
+    normalization,
+    attention,
+    activation,
+)
 RULES: dict[str, Lowering] = {name: rule for family in FAMILIES for name, rule in family.RULES.items()}
 
 __all__ = ["FAMILIES", "RULES", "Lowering"]
