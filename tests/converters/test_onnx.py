@@ -284,7 +284,7 @@ import converters as cv
 import converters.capture, converters.compare, converters.convert, converters.targets.onnx
 model = nn.Sequential(*[nn.Linear(4096, 4096, bias=False) for _ in range(4)])
 for layer in model.layers:
-    layer.weight = mx.zeros((4096, 4096)) + 0.5
+    layer.weight = mx.random.normal((4096, 4096))
 mx.eval(model.parameters())
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 cv.convert(model, sys.argv[1], inputs={"x": cv.Spec(("n", 4096))})
