@@ -18,12 +18,14 @@ EDGEVISION_BLAS=off in the environment leaves MLX as it is. Results differ in th
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 PRODUCTS = ("cblas_sgemm", "cblas_dgemm", "cblas_cgemm", "cblas_zgemm")
 SYSTEM_LIBRARY = "libopenblas.so.0"
+_NAMES = ("scipy_openblas", "openblas")
 
 State = Literal["unused", "pending", "off", "loaded", "late", "failed"]
 
@@ -84,6 +86,31 @@ def arrange() -> None:
     else:
         _status = Status("pending")
         sys.meta_path.insert(0, _BeforeMLX())
+
+
+@contextmanager
+def threads(count: int | None) -> Iterator[None]:
+    """Multiply with `count` threads inside the block; None leaves the number as it is.
+
+    The products of a small network take microseconds: threads gain nothing there, and where other processes
+    want the same cores, each product waits for the slowest. Without the fast BLAS this does nothing.
+    """
+    import ctypes
+
+    import mlx.core  # noqa: F401  loads the library
+
+    library = ctypes.CDLL(_status.library) if _status.library is not None and count is not None else None
+    name = next((n for n in _NAMES if hasattr(library, f"{n}_set_num_threads")), None)
+    if name is None:
+        yield
+        return
+    before = getattr(library, f"{name}_get_num_threads")()
+    set_number = getattr(library, f"{name}_set_num_threads")
+    set_number(count)
+    try:
+        yield
+    finally:
+        set_number(before)
 
 
 class _BeforeMLX:
@@ -218,4 +245,4 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-__all__ = ["PRODUCTS", "State", "Status", "arrange", "load", "status"]
+__all__ = ["PRODUCTS", "State", "Status", "arrange", "load", "status", "threads"]

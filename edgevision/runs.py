@@ -1,15 +1,27 @@
 """Run folders: a trained model with what is needed to use it, to go on, and to see how it came about.
 
-config.json            format, model, variant, its configuration, data set, labels, recipe, result
+config.json            format, model, variant, its configuration, data set, labels, recipe, result, machine
 weights.safetensors    the parameters by their paths
 labels.json            class names
-metrics.jsonl curve.png checkpoints/
+metrics.jsonl curve.png
+training.json          what was asked for, from the first step on
+checkpoints/           see edgevision.training.checkpoints
+replacement/           the same files of a training that will replace this run when it is finished
+
+A folder is a run once it has config.json, which is written last. A finished run stays as it is until the
+training that replaces it is finished too; then the two are exchanged in one step.
 """
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
-from dataclasses import asdict, dataclass
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +29,24 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten
 
+from converters import ownership
 from converters.errors import OutputExists
-from converters.storage import claim, foreign_files, recover, replacing_file
+from converters.storage import claim, foreign_files, recover, replacing_file, replacing_folder
 from edgevision import models
-from edgevision.errors import UserError
+from edgevision.errors import UsageError, UserError
 
 FORMAT = 1
-FILES = ("config.json", "weights.safetensors", "labels.json", "metrics.jsonl", "curve.png", "report.html")
+FILES = (
+    "config.json",
+    "weights.safetensors",
+    "labels.json",
+    "metrics.jsonl",
+    "curve.png",
+    "report.html",
+    "training.json",
+    "checkpoints/latest",
+)
+REPLACEMENT = "replacement"
 
 
 @dataclass(frozen=True)
@@ -41,32 +64,60 @@ def is_run(path: Path) -> bool:
     return (path / "config.json").is_file()
 
 
-def build(model: str, variant: str) -> tuple[nn.Module, dict[str, Any]]:
+def build(model: str, variant: str, classes: int = 10) -> tuple[nn.Module, dict[str, Any]]:
     """A new model and its configuration as plain values."""
     module = models.find(model)
-    config = module.VARIANTS[models.variant(model, variant)]
+    config = replace(module.VARIANTS[models.variant(model, variant)], classes=classes)
     return module.Model(config), asdict(config)
 
 
-def prepare(path: Path, force: bool, resume: bool) -> None:
-    """Make the folder ours, or refuse.
+def live_folder(path: Path) -> Path:
+    """Where the state of the newest training of the run `path` is: its replacement's, or its own."""
+    return path / REPLACEMENT if (path / REPLACEMENT).is_dir() else path
+
+
+@contextmanager
+def training_folder(path: Path, force: bool = False, resume: bool = False) -> Iterator[Path]:
+    """Yield the folder that a training of the run `path` may write to; no other training gets it meanwhile.
+
+    It is `path` itself, or a folder inside it where `path` holds a finished run. `force` empties it.
 
     Raises:
-        OutputExists: it is there and neither `force` nor `resume` was given, or it is not a run of ours.
+        OutputExists: `path` holds something, and neither `force` nor `resume` was given, or it is not ours.
+        UserError: another process trains there.
     """
-    if path.exists() and not resume:
-        if not force:
-            raise OutputExists(
-                f"{path} is there already", hint="--force replaces it, --resume goes on with it"
-            )
-        foreign = foreign_files(path)
-        if foreign is None:
-            raise OutputExists(f"{path} was not written by edgevision", hint="choose another folder")
-        for name in FILES:
-            (path / name).unlink(missing_ok=True)
-        pointer = path / "checkpoints" / "latest"
-        pointer.unlink(missing_ok=True)
+    if force and resume:
+        raise UsageError("--force and --resume exclude each other")
+    recover(path)
+    used = os.path.lexists(path) and not (path.is_dir() and not any(path.iterdir()))
+    if used and not (force or resume):
+        raise OutputExists(f"{path} is there already", hint="--force replaces it, --resume goes on with it")
     claim(path, FILES)
+    with _locked(path):
+        _mend(path)
+        foreign = foreign_files(path) or []
+        links = [name for name in foreign if (path / name).is_symlink()]
+        if foreign and (force or links):
+            raise OutputExists(
+                f"{path} holds {foreign[0]!r}, which edgevision did not write", hint="move it away"
+            )
+        live = path / REPLACEMENT if force and is_run(path) else live_folder(path)
+        if force:
+            _clear(live)
+        claim(live, FILES)
+        yield live
+
+
+def publish(
+    path: Path, live: Path, model: nn.Module, config: dict[str, Any], labels: tuple[str, ...]
+) -> None:
+    """Make what was trained in `live` the run `path`: completely, or not at all."""
+    if live == path:
+        save(path, model, config, labels)
+        return
+    with replacing_folder(path) as new:
+        shutil.copytree(live, new, dirs_exist_ok=True)
+        save(new, model, config, labels)
 
 
 def save(path: Path, model: nn.Module, config: dict[str, Any], labels: tuple[str, ...]) -> None:
@@ -87,19 +138,16 @@ def load(path: Path) -> Run:
         UserError: a file is missing or damaged, or weights are missing, unexpected or of another shape.
     """
     recover(path)
+    config = read_config(path)
     try:
-        config = json.loads((path / "config.json").read_text())
-        model, variant, labels = config["model"], config["variant"], tuple(config["labels"])
-    except FileNotFoundError as error:
-        raise UserError(
-            f"{path} holds no run: config.json is missing", hint="train one: edgevision train lenet"
-        ) from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path / 'config.json'} is damaged: {error}") from error
-    if config.get("format") != FORMAT:
-        raise UserError(f"{path} is of format {config.get('format')}, this version reads {FORMAT}")
-    network, _ = build(model, variant)
-    weights = read_weights(path / "weights.safetensors")
+        if config["format"] != FORMAT:
+            raise UserError(f"{path} is of format {config['format']}, this version reads {FORMAT}")
+        module = models.find(config["model"])
+        network = module.Model(module.Config(**config["config"]))
+        labels = tuple(str(label) for label in config["labels"])
+    except (UsageError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path / 'config.json'} is damaged: {error}", hint="train the run anew") from error
+    weights = module.sanitize(read_weights(path / "weights.safetensors"))
     check_weights(network, weights, path)
     network.load_weights(list(weights.items()))
     network.eval()
@@ -107,15 +155,28 @@ def load(path: Path) -> Run:
     return Run(path, config, network, labels)
 
 
+def read_config(path: Path) -> dict[str, Any]:
+    """The content of config.json of the run `path`; UserError where it is missing or damaged."""
+    try:
+        config = json.loads((path / "config.json").read_bytes())
+    except FileNotFoundError as error:
+        raise UserError(f"{path} holds no trained model", hint=_how_to_train(path)) from error
+    except ValueError as error:
+        raise UserError(f"{path / 'config.json'} is damaged: {error}", hint="train the run anew") from error
+    if not isinstance(config, dict):
+        raise UserError(f"{path / 'config.json'} is damaged: it holds no object", hint="train the run anew")
+    return config
+
+
 def read_weights(path: Path) -> dict[str, mx.array]:
     """The arrays of a safetensors file; UserError where it is missing or damaged."""
     if not path.is_file():
-        raise UserError(f"{path} is missing")
+        raise UserError(f"{path} is missing", hint="train the run anew")
     try:
         arrays: Any = mx.load(str(path))
         mx.eval(arrays)
     except (RuntimeError, ValueError) as error:
-        raise UserError(f"{path} is damaged: {error}") from error
+        raise UserError(f"{path} is damaged: {error}", hint="train the run anew") from error
     return arrays
 
 
@@ -127,7 +188,9 @@ def check_weights(model: nn.Module, weights: dict[str, mx.array], path: Path) ->
     told += [f"unexpected {_first(extra)}"] if extra else []
     for name in sorted(set(wanted) & set(weights)):
         if weights[name].shape != wanted[name].shape:
-            told.append(f"{name} is {weights[name].shape}, expected {wanted[name].shape}")
+            told.append(f"{name} has the shape {weights[name].shape}, expected {wanted[name].shape}")
+        elif weights[name].dtype != wanted[name].dtype:
+            told.append(f"{name} is {weights[name].dtype}, expected {wanted[name].dtype}")
         elif not mx.all(mx.isfinite(weights[name])).item():
             told.append(f"{name} holds values that are no numbers")
     if told:
@@ -136,3 +199,39 @@ def check_weights(model: nn.Module, weights: dict[str, mx.array], path: Path) ->
 
 def _first(names: list[str]) -> str:
     return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+
+
+def _how_to_train(path: Path) -> str:
+    unfinished = (path / "training.json").is_file()
+    return "its training is not finished: go on with --resume" if unfinished else "edgevision train lenet"
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold the lock of a folder, which ends with the process."""
+    folder = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        if error.errno not in (errno.EAGAIN, errno.EWOULDBLOCK):
+            raise
+        raise UserError(f"another process trains in {path}", hint="wait for it, or stop it") from error
+    finally:
+        os.close(folder)
+
+
+def _clear(live: Path) -> None:
+    """Remove what a training wrote, its pointer first; the folder stays, for its lock is in use."""
+    (live / "checkpoints" / "latest").unlink(missing_ok=True)
+    for checkpoint in live.glob("checkpoints/step-*"):
+        ownership.remove(checkpoint)
+    for name in FILES:
+        (live / name).unlink(missing_ok=True)
+
+
+def _mend(path: Path) -> None:
+    """Finish or undo what a killed training left half-done anywhere in its folder."""
+    for scratch in path.rglob(".*.replacing"):
+        target = scratch.name.removeprefix(".").rsplit(".", 2)[0]
+        recover(scratch.with_name(target))

@@ -1,19 +1,20 @@
-"""LeNet: convolution, subsampling, convolution, subsampling, then a small fully connected network.
+"""LeNet: convolution and subsampling twice, then a small fully connected network.
 
-    1998    LeNet-5 as in LeCun, Bottou, Bengio, Haffner: "Gradient-Based Learning Applied to Document
-    Recognition",
-            Proceedings of the IEEE 86(11), 1998, section II.B. 60,000 trainable parameters, counted as there.
-    modern  what textbooks draw since: rectifiers, max pooling, a linear output layer. 61,706 parameters.
+1998    LeNet-5 of LeCun, Bottou, Bengio, Haffner: "Gradient-Based Learning Applied to Document Recognition",
+        Proceedings of the IEEE 86(11), 1998, section II.B. 60,000 trainable parameters, counted as there.
+modern  what textbooks draw since: rectifiers, max pooling, a linear output layer. 61,706 parameters.
 
 Letters: B batch, H height, W width, C channels; arrays are NHWC.
 
-What differs from the paper in `1998`: the output units compare F6 with fixed codes of +-1, as the paper's
-radial basis
-functions do, but give the codes' scalar product with F6, scaled, in place of minus the squared distance
-(all codes
-have the same length, so that both rank the classes alike); the codes are our own drawings of the digits on
-7 x 12
-cells, not the paper's; training minimises cross-entropy, not the paper's equation 9, and by AdamW.
+Where `1998` differs from the paper:
+- The output units compare F6 with fixed codes of +-1, as the paper's radial basis functions do, but give the
+  scalar product of F6 and the code in place of minus their squared distance. All codes have the same length,
+  so that both rank the classes alike; the product is scaled by 1 / sqrt(84).
+- The codes are our own drawings of the digits on 7 x 12 cells; the paper's are those of printed ASCII.
+- Subsampling multiplies the mean of four units where the paper multiplies their sum: the same function, its
+  coefficient is four times the paper's.
+- Training minimises cross-entropy by AdamW on pictures moved by up to two pixels; the paper minimises its
+  equation 9 by a stochastic Levenberg-Marquardt method, and moves pictures only in a second experiment.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ class Model(nn.Module):
             self.c3, self.s4 = SquashedConv(6, 16, CONNECTIONS), Subsampling(16)
             self.c5 = SquashedConv(16, 120)
             self.f6 = nn.Linear(120, 84)
-            self.f6.weight = _uniform((84, 120), 120)
+            self.f6.weight, self.f6.bias = _uniform((84, 120), 120), mx.zeros((84,))
             self._codes = output_codes(config.classes)
         else:
             self.conv1 = nn.Conv2d(1, 6, 5, padding=2)
@@ -126,7 +127,7 @@ class SquashedConv(nn.Module):
 
 
 class Subsampling(nn.Module):
-    """Halves height and width: the sum of 2 x 2 units times a trainable coefficient per map, plus a bias."""
+    """Halves height and width: the mean of 2 x 2 units times a trainable coefficient per map, plus a bias."""
 
     def __init__(self, maps: int):
         super().__init__()
@@ -144,14 +145,11 @@ def _uniform(shape: tuple[int, ...], fan_in: int) -> mx.array:
 
 
 def output_codes(classes: int) -> mx.array:
-    """(classes, 84) of +-1 / sqrt(84): the drawings in CODES, row by row; more than ten classes repeat them
-    inverted."""
-    rows = []
-    for index in range(classes):
-        cells = "".join(f"{int(row, 16):07b}" for row in CODES[index % 10].split())
-        sign = 1.0 if index < 10 else -1.0
-        rows.append([sign * (1.0 if cell == "1" else -1.0) / sqrt(84) for cell in cells])
-    return mx.array(rows)
+    """(classes, 84) of +-1 / sqrt(84): the drawings in CODES, row by row. There are ten."""
+    if classes > len(CODES):
+        raise ValueError(f"LeNet-5 has codes for {len(CODES)} classes, not for {classes}")
+    cells = ["".join(f"{int(row, 16):07b}" for row in code.split()) for code in CODES[:classes]]
+    return mx.array([[(1.0 if cell == "1" else -1.0) / sqrt(84) for cell in code] for code in cells])
 
 
 def parameter_counts(model: Model) -> dict[str, int]:

@@ -1,66 +1,84 @@
 """Checkpoints: a folder each, complete or not there, and one pointer file that names the newest.
 
-    checkpoints/step-0000640/arrays.safetensors     weights, optimizer state, random state
-    checkpoints/step-0000640/state.json             step and the settings that belong to it
-    checkpoints/latest                              "step-0000640"
+checkpoints/step-0000640/arrays.safetensors     weights, optimizer, random state, losses not yet told
+checkpoints/latest                              "step-0000640"
 
-A checkpoint is a new folder that appears in one rename; only then the pointer is replaced, and only then
-older
-checkpoints go. A process killed in between leaves the previous pointer and what it names.
+A checkpoint is a new folder that appears in one rename; only then the pointer is replaced, and only then the
+older ones go. A process killed in between leaves the previous pointer and what it names.
 """
 
 from __future__ import annotations
 
-import json
-import shutil
+import re
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 from mlx.utils import tree_flatten, tree_unflatten
 
+from converters import ownership
 from converters.storage import recover, replacing_file, replacing_folder
 from edgevision.errors import UserError
 
-POINTER = "latest"
+FOLDER = "checkpoints"
+POINTER = f"{FOLDER}/latest"
+ARRAYS = "arrays.safetensors"
 
 
-def save(folder: Path, step: int, tree: dict[str, Any], settings: dict[str, Any]) -> None:
-    """Write the arrays of `tree` as the checkpoint of `step`, make it the newest, remove the older ones."""
-    name = f"step-{step:07d}"
-    flat: dict[str, mx.array] = dict(tree_flatten(tree))
-    with replacing_folder(folder / name) as new:
-        mx.save_safetensors(str(new / "arrays.safetensors"), flat)
-        (new / "state.json").write_text(json.dumps({"step": step, "settings": settings}))
-    with replacing_file(folder / POINTER) as new:
-        new.write_text(name)
-    for other in folder.glob("step-*"):
-        if other.name != name:
-            shutil.rmtree(other)
-
-
-def load(folder: Path, settings: dict[str, Any]) -> tuple[int, dict[str, Any]] | None:
-    """(step, tree) of the newest checkpoint, or None where there is none.
+def save(live: Path, step: int, tree: dict[str, Any]) -> None:
+    """Write the arrays of `tree` as the checkpoint of `step`, make it the newest, remove the older ones.
 
     Raises:
-        UserError: it is damaged, or belongs to other settings; the message names those that differ.
+        UserError: an array holds values that are no numbers; the previous checkpoint stays the newest.
     """
-    recover(folder / POINTER)
-    pointer = folder / POINTER
+    name = f"step-{step:07d}"
+    flat: dict[str, mx.array] = dict(tree_flatten(tree))
+    spoilt = [key for key, array in flat.items() if not mx.all(mx.isfinite(array)).item()]
+    if spoilt:
+        raise UserError(
+            f"{spoilt[0]} holds values that are no numbers at step {step}",
+            hint="lower the learning rate; the last good checkpoint is kept",
+        )
+    folder = live / FOLDER
+    with replacing_folder(folder / name) as new:
+        mx.save_safetensors(str(new / ARRAYS), flat)
+    with replacing_file(live / POINTER) as new:
+        new.write_text(name)
+    for other in folder.glob("step-*"):
+        if other.name != name and not other.is_symlink():
+            ownership.remove(other)
+
+
+def latest(live: Path) -> Path | None:
+    """The folder of the newest checkpoint; None where there is none.
+
+    Raises:
+        UserError: the pointer names no checkpoint.
+    """
+    pointer = live / POINTER
+    recover(pointer)
     if not pointer.is_file():
         return None
-    place = folder / Path(pointer.read_text().strip()).name
+    name = pointer.read_text().strip()
+    if not re.fullmatch(r"step-\d+", name):
+        raise UserError(f"{pointer} is damaged", hint="train anew with --force")
+    return live / FOLDER / name
+
+
+def load(live: Path) -> tuple[int, dict[str, Any]] | None:
+    """(step, tree) of the newest checkpoint, None where there is none.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    folder = latest(live)
+    if folder is None:
+        return None
     try:
-        state = json.loads((place / "state.json").read_text())
-        arrays: Any = mx.load(str(place / "arrays.safetensors"))
+        arrays: Any = mx.load(str(folder / ARRAYS))
         mx.eval(arrays)
     except (OSError, ValueError, RuntimeError) as error:
         raise UserError(
-            f"the checkpoint {place} cannot be read: {error}", hint="train anew with --force"
+            f"the checkpoint {folder} cannot be read: {error}", hint="train anew with --force"
         ) from error
-    before = state["settings"]
-    differing = sorted(key for key in {*before, *settings} if before.get(key) != settings.get(key))
-    if differing:
-        told = ", ".join(f"{key} was {before.get(key)}, is {settings.get(key)}" for key in differing)
-        raise UserError(f"the checkpoint in {folder.parent} belongs to another training: {told}")
-    return state["step"], tree_unflatten(list(arrays.items()))
+    return int(folder.name.removeprefix("step-")), tree_unflatten(list(arrays.items()))

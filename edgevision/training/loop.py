@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import mlx.nn as nn
 import mlx.optimizers as optim
 import numpy as np
 
+from edgevision import blas
 from edgevision.console import console
 from edgevision.data import ImageSet
 from edgevision.data.batches import Batches, moved, normalized
@@ -27,6 +27,8 @@ from edgevision.training.watch import Metrics, draw_curve, peak_memory, progress
 LOOK_EVERY = 50  # steps between two looks at the loss; each look waits for the device
 SAVE_EVERY = 500  # steps between two checkpoints
 
+Step = Callable[[mx.array, mx.array, mx.array], tuple[mx.array, mx.array]]
+
 
 class Interrupted(UserError):
     """Ctrl-C: the state is saved, and the message says how to go on."""
@@ -35,70 +37,58 @@ class Interrupted(UserError):
 def train(
     model: nn.Module, data: ImageSet, test: ImageSet, recipe: Recipe, out: Path, resume: bool = False
 ) -> dict[str, Any]:
-    """Train `model` in place; give the results (accuracy, losses, seconds).
+    """Train `model` in place; give the results (accuracy, loss, seconds, images per second, bytes).
 
     `out` gets `metrics.jsonl`, `curve.png` and `checkpoints/`. With the same recipe, data and machine the
-    weights are the same to the bit, also when the training was interrupted and resumed.
+    weights are the same to the bit on the CPU, also when the training was interrupted and resumed.
+
+    Args:
+        model: takes float32 pictures (B, H, W, C) in [0, 1], gives logits (B, classes).
+        data, test: uint8 pictures and their labels.
+        resume: go on from the newest checkpoint in `out`, from the beginning where there is none.
 
     Raises:
         Interrupted: by Ctrl-C, after a checkpoint was written.
-        UserError: the loss is not a number; the last good checkpoint is kept.
+        UserError: the loss or a weight is not a number; the last good checkpoint is kept.
     """
     batches = Batches(data, recipe.batch_size, recipe.seed, recipe.shift)
-    steps = recipe.steps if recipe.steps is not None else recipe.epochs * batches.per_epoch
+    steps = recipe.total_steps(batches.per_epoch)
     optimizer = optim.AdamW(learning_rate=schedule(recipe, steps), weight_decay=recipe.weight_decay)
     optimizer.init(model.trainable_parameters())
-    settings = {**asdict(recipe), "steps": steps, "pictures": len(data)}
-    start = _restore(model, optimizer, checkpoints.load(out / "checkpoints", settings)) if resume else 0
+    start, losses, hits = _restore(model, optimizer, out) if resume else (0, [], [])
     step_once = compiled_step(model, optimizer, recipe)
     metrics = Metrics(out / "metrics.jsonl", keep_to_step=start)
-    began, losses, right = time.monotonic(), [], []
-    seconds_before = max((r.get("seconds", 0.0) for r in metrics.records), default=0.0)
+    earlier, began = metrics.seconds(), time.monotonic()
 
-    def save(step: int) -> None:
-        checkpoints.save(out / "checkpoints", step, _state(model, optimizer), settings)
-
-    with progress_bar() as bar, _deferred_interrupt() as interrupted:
+    with progress_bar() as bar, _deferred_interrupt() as interrupted, blas.threads(recipe.blas_threads):
         task = bar.add_task("training", total=steps, completed=start, told="")
-        for step in range(start, steps):
-            images, labels, moves = batches.at(batches.place(step))
-            loss, hits = step_once(images, labels, moves)
-            mx.async_eval(loss, hits)
+        for done in range(start + 1, steps + 1):
+            loss, right = step_once(*batches.at(batches.place(done - 1)))
+            mx.async_eval(loss, right)
             losses.append(loss)
-            right.append(hits)
-            done = step + 1
-            if done % LOOK_EVERY == 0 or done == steps or interrupted:
-                mean, accuracy = _look(losses, right, batches.size, done)
-                speed = (done - start) * batches.size / (time.monotonic() - began)
-                metrics.write(step=done, loss=mean, accuracy=accuracy)
+            hits.append(right)
+            if done % LOOK_EVERY == 0 or done == steps:
+                mean, accuracy = _look(losses, hits, batches.size, done)
+                seconds = time.monotonic() - began
+                metrics.write(step=done, loss=mean, accuracy=accuracy, seconds=round(earlier + seconds, 3))
+                speed = (done - start) * batches.size / seconds
                 told = f"loss {mean:.4f}  accuracy {accuracy:.2%}  {speed:,.0f} images/s"
-                told += f"  {peak_memory() / 2**20:,.0f} MiB"
-                bar.update(task, completed=done, told=told)
-            if interrupted:
-                save(done)
-                raise Interrupted(
-                    f"stopped after step {done} of {steps}", hint="go on with the same command and --resume"
-                )
+                bar.update(task, completed=done, told=f"{told}  {peak_memory() / 2**20:,.0f} MiB")
             if done % batches.per_epoch == 0 or done == steps:
-                seconds = seconds_before + time.monotonic() - began
                 correct = float((predict(model, test.images) == test.labels).mean())
+                seconds = earlier + time.monotonic() - began
                 metrics.write(step=done, test_accuracy=correct, seconds=round(seconds, 3))
-            if done % SAVE_EVERY == 0 or done == steps:
-                save(done)
+            if done % SAVE_EVERY == 0 or done == steps or interrupted:
+                checkpoints.save(out, done, _state(model, optimizer, losses, hits))
+            if interrupted and done < steps:
+                raise Interrupted(
+                    f"stopped after step {done} of {steps}",
+                    hint="the same command with --resume goes on",
+                    code=130,
+                )
     draw_curve(metrics.records, out / "curve.png")
-    return results(metrics.records, batches.size, steps - start, time.monotonic() - began)
-
-
-def results(records: list[dict[str, Any]], batch_size: int, steps: int, seconds: float) -> dict[str, Any]:
-    """What a run folder keeps of a training."""
-    last = {key: value for record in records for key, value in record.items()}
-    return {
-        "test_accuracy": last.get("test_accuracy"),
-        "loss": last.get("loss"),
-        "seconds": last.get("seconds"),
-        "images_per_second": round(steps * batch_size / seconds) if steps else None,
-        "peak_memory_bytes": peak_memory(),
-    }
+    speed = (steps - start) * batches.size / (time.monotonic() - began) if start < steps else None
+    return _results(metrics, speed)
 
 
 def schedule(recipe: Recipe, steps: int) -> Any:
@@ -109,8 +99,8 @@ def schedule(recipe: Recipe, steps: int) -> Any:
     return optim.join_schedules([optim.linear_schedule(high / 20, high, rise), fall], [rise])
 
 
-def compiled_step(model: nn.Module, optimizer: optim.Optimizer, recipe: Recipe) -> Any:
-    """The step: (uint8 images (B, H, W, C), labels (B,), movements (B, 2)) to (loss, hits)."""
+def compiled_step(model: nn.Module, optimizer: optim.Optimizer, recipe: Recipe) -> Step:
+    """The step: uint8 images (B, H, W, C), labels (B,), movements (B, 2) to mean loss, right answers."""
 
     def loss_and_hits(images: mx.array, labels: mx.array) -> tuple[mx.array, mx.array]:
         logits = model(images)
@@ -135,10 +125,8 @@ def compiled_step(model: nn.Module, optimizer: optim.Optimizer, recipe: Recipe) 
 
 def predict(model: nn.Module, images: np.ndarray, batch: int = 1000) -> np.ndarray:
     """The most probable class of each uint8 picture (N, H, W, C); int64 (N,)."""
-    return np.concatenate([
-        np.argmax(logits(model, images[start : start + batch]), axis=-1) for start in range(0, len(images),
-        batch)
-    ])  # fmt: skip
+    starts = range(0, len(images), batch)
+    return np.concatenate([logits(model, images[i : i + batch]).argmax(axis=-1) for i in starts])
 
 
 def logits(model: nn.Module, images: np.ndarray) -> np.ndarray:
@@ -150,12 +138,12 @@ def logits(model: nn.Module, images: np.ndarray) -> np.ndarray:
     return result
 
 
-def _look(losses: list[mx.array], right: list[mx.array], size: int, step: int) -> tuple[float, float]:
-    """Mean loss and accuracy since the last look, which empties the lists."""
+def _look(losses: list[mx.array], hits: list[mx.array], size: int, step: int) -> tuple[float, float]:
+    """Mean loss and accuracy since the last look; empties both lists."""
     mean = float(np.mean([np.array(loss) for loss in losses]))
-    accuracy = float(np.sum([np.array(hits) for hits in right])) / (len(right) * size)
+    accuracy = float(np.sum([np.array(right) for right in hits])) / (len(hits) * size)
     losses.clear()
-    right.clear()
+    hits.clear()
     if not np.isfinite(mean):
         raise UserError(
             f"the loss is {mean} at step {step}",
@@ -164,29 +152,52 @@ def _look(losses: list[mx.array], right: list[mx.array], size: int, step: int) -
     return mean, accuracy
 
 
-def _state(model: nn.Module, optimizer: optim.Optimizer) -> dict[str, Any]:
+def _results(metrics: Metrics, images_per_second: float | None) -> dict[str, Any]:
+    return {
+        "test_accuracy": metrics.last("test_accuracy"),
+        "loss": metrics.last("loss"),
+        "seconds": metrics.seconds(),
+        "images_per_second": round(images_per_second) if images_per_second else None,
+        "peak_memory_bytes": peak_memory(),
+    }
+
+
+def _state(
+    model: nn.Module, optimizer: optim.Optimizer, losses: list[mx.array], hits: list[mx.array]
+) -> dict[str, Any]:
+    """All that the next step and the next look depend on, beside the recipe and the number of the step."""
     (key,) = mx.random.state  # type: ignore[misc]
-    return {"model": model.parameters(), "optimizer": optimizer.state, "random": {"key": key}}
+    tree = {"model": model.parameters(), "optimizer": optimizer.state, "random": key}
+    if losses:
+        tree["unseen"] = {"losses": mx.stack(losses), "hits": mx.stack(hits)}
+    return tree
 
 
-def _restore(model: nn.Module, optimizer: optim.Optimizer, found: tuple[int, dict[str, Any]] | None) -> int:
-    """Put a checkpoint back; gives its step, 0 where there is none."""
+def _restore(
+    model: nn.Module, optimizer: optim.Optimizer, out: Path
+) -> tuple[int, list[mx.array], list[mx.array]]:
+    """Put the newest checkpoint back; gives its step and the losses and hits since the last look."""
+    found = checkpoints.load(out)
     if found is None:
         console.print("no checkpoint yet: training from the beginning")
-        return 0
+        return 0, [], []
     step, tree = found
     model.update(tree["model"])
     optimizer.state = tree["optimizer"]
-    high, low = (int(half) for half in np.array(tree["random"]["key"]))
+    high, low = (int(half) for half in np.array(tree["random"]))
     mx.random.seed((high << 32) | low)  # assigning to mx.random.state does nothing
     mx.eval(model.parameters(), optimizer.state)
-    return step
+    console.print(f"resumed after step {step}")
+    unseen = tree.get("unseen")
+    return (step, list(unseen["losses"]), list(unseen["hits"])) if unseen else (step, [], [])
 
 
 @contextmanager
 def _deferred_interrupt() -> Iterator[list[int]]:
-    """A list that Ctrl-C makes non-empty, so that the step in work is finished; a second Ctrl-C stops at
-    once."""
+    """A list that Ctrl-C or SIGTERM makes non-empty, so that the step in work is finished.
+
+    The second signal stops at once.
+    """
     caught: list[int] = []
 
     def note(number: int, frame: Any) -> None:
@@ -195,11 +206,12 @@ def _deferred_interrupt() -> Iterator[list[int]]:
         caught.append(number)
 
     try:
-        before = signal.signal(signal.SIGINT, note)
-    except ValueError:  # not the main thread
+        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # signals are the main thread's
         yield caught
         return
     try:
         yield caught
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

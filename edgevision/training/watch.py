@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -17,8 +18,7 @@ from edgevision.console import console
 
 
 class Metrics:
-    """Records as lines of JSON, flushed as they come; on resume, what came after the checkpoint is
-    dropped."""
+    """Records as lines of JSON, flushed as they come; what came after the checkpoint is dropped on resume."""
 
     def __init__(self, path: Path, keep_to_step: int = 0):
         self.path = path
@@ -27,10 +27,18 @@ class Metrics:
             new.write_text("".join(json.dumps(record) + "\n" for record in self.records))
 
     def write(self, **record: Any) -> None:
-        """Append one record."""
+        """Append one record; every record has a `step`."""
         self.records.append(record)
         with self.path.open("a") as file:
             file.write(json.dumps(record) + "\n")
+
+    def last(self, name: str) -> Any:
+        """The newest value of that name, None where there is none."""
+        return next((record[name] for record in reversed(self.records) if name in record), None)
+
+    def seconds(self) -> float:
+        """Training time up to the newest record."""
+        return self.last("seconds") or 0.0
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -74,7 +82,7 @@ def progress_bar() -> Progress:
 
 
 def peak_memory() -> int:
-    """Bytes: the most that MLX held (its caches included), on the CPU the process's largest size."""
+    """Bytes: with Metal the most that MLX's arrays took, else the largest size of the process."""
     if mx.metal.is_available():
         return mx.get_peak_memory()
     import resource
@@ -91,14 +99,10 @@ def machine() -> str:
         return ", ".join(facts)
     from edgevision import blas
 
-    library = blas.status().as_dict().get("library") or "MLX's own"
-    return f"{platform.system()} {platform.machine()}, {len(_affinity())} cores, BLAS: {library}"
-
-
-def _affinity() -> set[int]:
-    import os
-
-    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    status = blas.status()
+    library = status.build if status.state == "loaded" else str(status)
+    return f"{platform.system()} {platform.machine()}, {cores} cores, BLAS: {library}"
 
 
 def _sysctl(name: str) -> str:
