@@ -116,16 +116,16 @@ def _expand_attention(b: Builder, q: Value, k: Value, v: Value, *rest: Value, **
         ]
         return join_heads(b, b("ScaledDotProductAttention", *parts, *rest, **{**attrs, "heads": ()}))
     if attrs["causal"]:
-        mask = _joined(b, causal_mask(b, q.shape[-2], k.shape[-2]), mask)
-        return b("ScaledDotProductAttention", q, k, v, mask, *sinks, **{**attrs, "causal": False})
+        joined = _joined(b, causal_mask(b, q.shape[-2], k.shape[-2]), mask)
+        return b("ScaledDotProductAttention", q, k, v, joined, *sinks, **{**attrs, "causal": False})
     result = (*q.shape[:-1], v.shape[-1])
     q = b("Multiply", q, scalar(b, attrs["scale"], q))
     column = [b("Reshape", s, shape=(1, q.shape[1], 1, 1)) for s in sinks]
     if q.shape[1] != k.shape[1]:
         groups = (k.shape[1], divide(q.shape[1], k.shape[1]))
-        q, mask, *column = (_in_groups(b, x, groups) for x in (q, mask, *column))
+        q, *column = (_in_groups(b, x, groups) for x in (q, *column))
+        mask = None if mask is None else _in_groups(b, mask, groups)
         k, v = (b("Reshape", x, shape=(*x.shape[:2], 1, *x.shape[2:])) for x in (k, v))
-    assert q is not None
     rank = len(q.shape)
     scores = b("Matmul", q, b("Transpose", k, axes=(*range(rank - 2), rank - 1, rank - 2)))
     y = b("Matmul", _weights(b, _masked(b, scores, mask), column), v)
@@ -140,9 +140,9 @@ def _joined(b: Builder, seen: Value, mask: Value | None) -> Value:
     return b("Select", seen, mask, scalar(b, lowest(mask.dtype), mask))
 
 
-def _in_groups(b: Builder, x: Value | None, groups: Shape) -> Value | None:
+def _in_groups(b: Builder, x: Value, groups: Shape) -> Value:
     """The heads of (…, H, a, b) as (K, H / K); one for all heads stays one."""
-    if x is None or len(x.shape) < 3:
+    if len(x.shape) < 3:
         return x
     split = (1, 1) if x.shape[-3] == 1 else groups
     return b("Reshape", x, shape=(*x.shape[:-3], *split, *x.shape[-2:]))

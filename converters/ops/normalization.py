@@ -120,7 +120,8 @@ def grouped_shape(
 
 def _group_norm(x: np.ndarray, *vectors: np.ndarray, groups: int, eps: float, **form: Any) -> np.ndarray:
     shape, axes = grouped_shape(x.shape, groups, **form)
-    y = in_float32(_standardized)(x.reshape(shape), eps=eps, axes=axes).reshape(x.shape)
+    apart = x.reshape(shape)  # type: ignore[arg-type]
+    y = in_float32(_standardized)(apart, eps=eps, axes=axes).reshape(x.shape)
     wide = (-1, *(1,) * (x.ndim - 2)) if form["channels_first"] else (-1,)
     for step, vector in zip((np.multiply, np.add), vectors, strict=False):
         y = step(y, vector.reshape(wide))

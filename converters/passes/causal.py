@@ -35,8 +35,9 @@ def is_causal(m: Match, mask: Value, queries: AnySize, keys: AnySize) -> str | N
 
 
 def _hides_future(mask: np.ndarray) -> bool:
-    mask = mask.reshape(mask.shape[-2:])
-    seen = np.tri(*mask.shape, mask.shape[1] - mask.shape[0], dtype=bool)
+    queries, keys = mask.shape[-2:]
+    mask = mask.reshape(queries, keys)
+    seen = np.tri(queries, keys, keys - queries, dtype=bool)
     if mask.dtype == bool:
         return bool(np.array_equal(mask, seen))
     return is_float(mask.dtype.name) and bool(np.all(np.where(seen, mask == 0, mask <= HIDDEN)))

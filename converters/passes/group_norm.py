@@ -10,6 +10,8 @@ neighbouring channels belong to different groups: there the mean is over axis 1 
 
 from __future__ import annotations
 
+from typing import Any
+
 from converters.graph import Builder, Value
 from converters.ops.convolution import to_first, to_last
 from converters.passes.normalizations import centered, epsilon, is_vector, standardized
@@ -34,7 +36,7 @@ def _check_rows(m: Match) -> str | None:
 
 def _group_norm(b: Builder, x: Value, m: Match, groups: AnySize, **form: bool) -> Value:
     eps = m.node("n").attrs["eps"] if "n" in m.bound else epsilon(m)
-    attrs = {"interleaved": False, "channels_first": False, **form}
+    attrs: dict[str, Any] = {"interleaved": False, "channels_first": False, **form}
     return b("GroupNorm", x, groups=groups, eps=eps, **attrs)
 
 

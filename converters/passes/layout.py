@@ -11,6 +11,8 @@ linear layer that follows a flattening, or an output.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from converters.graph import Builder, Value
@@ -41,6 +43,14 @@ def _groups_first(b: Builder, m: Match) -> Value:
     return b("Transpose", y, axes=to_last(rank))
 
 
+def _pays(m: Match, axes: tuple[int, ...]) -> bool:
+    """Whether a transpose that several read should sink into each: one behind a convolution will cancel."""
+    if "has-channels" not in m.graph.facts:
+        ops = {node.op for node in m.graph.source.nodes}
+        m.graph.facts["has-channels"] = bool(ops & {"Convolution", "MaxPool", "AvgPool", "GroupNorm"})
+    return m.graph.facts["has-channels"] and axes == to_last(len(axes))
+
+
 def _transposed_axes(m: Match) -> tuple[int, ...] | None:
     """The permutation shared by all transposed operands of the root, or None."""
     found = set()
@@ -48,7 +58,7 @@ def _transposed_axes(m: Match) -> tuple[int, ...] | None:
         node = m.graph.producers.get(value)
         if node is not None and node.op == "Transpose":
             axes = node.attrs["axes"]
-            if m.graph.uses.get(value, 0) > 1 and axes != to_last(len(axes)):
+            if m.graph.uses.get(value, 0) > 1 and not _pays(m, axes):
                 return None
             found.add(axes)
     return found.pop() if len(found) == 1 else None
@@ -107,7 +117,7 @@ def _sink_concatenate(b: Builder, m: Match) -> Value:
 
 def _movable(m: Match) -> str | None:
     axes = m.node("t").attrs["axes"]
-    if m.graph.uses.get(m["t"], 0) > 1 and axes != to_last(len(axes)):
+    if m.graph.uses.get(m["t"], 0) > 1 and not _pays(m, axes):
         return "the transposed value has other uses"
     return None
 
@@ -146,7 +156,9 @@ def _sink_per_axis(b: Builder, m: Match) -> Value:
     """Pad, Slice and Repeat: their attributes list one entry per axis."""
     axes = m.node("t").attrs["axes"]
     back = inverse_permutation(axes)
-    attrs = {name: tuple(value[axis] for axis in back) for name, value in m.root.attrs.items()}
+    attrs: dict[str, Any] = {
+        name: tuple(value[axis] for axis in back) for name, value in m.root.attrs.items()
+    }
     y = b(m.root.op, m["x"], *m.root.inputs[1:], **attrs)
     return b("Transpose", y, axes=axes)
 

@@ -8,25 +8,27 @@ y = Reshape(b, shape=(N, 2·H, 2·W, C))              ->      y = Repeat(x, repe
 from __future__ import annotations
 
 from converters.graph import Builder, Value
+from converters.passes import reshapes
 from converters.pattern import Match, Rule, op, var
 
 
 def _repeats(m: Match) -> tuple[int, ...] | None:
     """How often each element is repeated along each axis, or None where the shapes say something else."""
-    single, wide, left = list(m["s"].shape), list(m["t"].shape), 0
-    if len(single) != len(wide) or len(m.root.output.shape) != len(m["x"].shape):
+    single, wide, left = m["s"].shape, m["t"].shape, 0
+    if len(single) != len(wide):
         return None
-    repeats = []
-    for size, after in zip(m["x"].shape, m.root.output.shape, strict=True):
+    repeats: list[int] = []
+    for size in m["x"].shape:
         if left >= len(single) or single[left] != size or wide[left] != size:
             return None
         times, left = 1, left + 1
-        if after != size and left < len(single) and single[left] == 1:
-            times, left = wide[left], left + 1
-        if not isinstance(times, int) or after != size * times:
-            return None
+        after = wide[left] if left < len(single) and single[left] == 1 else None
+        if isinstance(after, int):
+            times, left = after, left + 1
         repeats.append(times)
-    return tuple(repeats) if left == len(single) else None
+    sizes = [size * times for size, times in zip(m["x"].shape, repeats, strict=True)]
+    joined = [size for size in sizes if size != 1] == [size for size in m.root.output.shape if size != 1]
+    return tuple(repeats) if left == len(single) and joined and max(repeats, default=1) > 1 else None
 
 
 def _check(m: Match) -> str | None:
@@ -34,7 +36,7 @@ def _check(m: Match) -> str | None:
 
 
 def _repeat(b: Builder, m: Match) -> Value:
-    return b("Repeat", m["x"], repeats=_repeats(m))
+    return b("Reshape", b("Repeat", m["x"], repeats=_repeats(m)), shape=m.root.output.shape)
 
 
 def _together(b: Builder, m: Match) -> Value:
@@ -45,6 +47,7 @@ def _together(b: Builder, m: Match) -> Value:
 _WIDENED = op("Broadcast", op("Reshape", var("x"), name="s", shared=True), name="t")
 
 RULES = (
+    *reshapes.RULES,
     Rule("repeat", op("Reshape", _WIDENED), _repeat, _check),
     Rule("repeat-once", op("Repeat", op("Repeat", var("x"), name="r")), _together),
 )
