@@ -8,7 +8,13 @@ from converters.graph import Node
 from converters.targets.coreml.rules.lowering import Lowering
 from converters.targets.coreml.writer import Writer
 
-KINDS = {"sum": "reduce_sum", "prod": "reduce_prod", "max": "reduce_max", "min": "reduce_min"}
+KINDS = {
+    "sum": "reduce_sum",
+    "mean": "reduce_mean",
+    "prod": "reduce_prod",
+    "max": "reduce_max",
+    "min": "reduce_min",
+}
 
 
 def _reduce(w: Writer, node: Node) -> None:

@@ -104,6 +104,22 @@ def _pad(w: Writer, node: Node) -> None:
     w.give("Pad", [x, w.shape((*node.attrs["low"], *node.attrs["high"])), value], [w.name(node.output)])
 
 
+RESIZED = ("float32", "float16", "int32", "int8", "uint8")  # what onnxruntime resizes
+
+
+def _refuse_repeat(opset: int, node: Node) -> str | None:
+    repeats = node.attrs["repeats"]
+    if len(repeats) < 3 or repeats[:2] != (1, 1):
+        return "repeats of the batch or the channels"
+    return None if node.inputs[0].dtype in RESIZED else "an element type that is not resized"
+
+
+def _repeat(w: Writer, node: Node) -> None:
+    scales = w.constant([float(times) for times in node.attrs["repeats"]], "float32", name="scales")
+    how = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+    w.give("Resize", [w.name(node.inputs[0]), "", scales], [w.name(node.output)], mode="nearest", **how)
+
+
 def _dimension(w: Writer, node: Node) -> None:
     from converters.targets.onnx.writer import ELEMENT_TYPES
 
@@ -117,6 +133,7 @@ RULES = {
     "Transpose": Lowering(_transpose),
     "Concatenate": Lowering(_concatenate),
     "Split": Lowering(_split),
+    "Repeat": Lowering(_repeat, _refuse_repeat),
     "Slice": Lowering(_slice),
     "Pad": Lowering(_pad),
     "Dimension": Lowering(_dimension),
