@@ -35,7 +35,7 @@ def _checkpoint(fun: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _call_plain(custom: Any, *args: Any, **kwargs: Any) -> Any:
-    """A call of an `mx.custom_function` without its transforms: the first function it holds is the plain one."""
+    """A call of an `mx.custom_function` without its transforms: the first function it holds."""
     plain = next(part for part in gc.get_referents(custom) if callable(part) and not isinstance(part, type))
     return plain(*args, **kwargs)
 

@@ -15,7 +15,7 @@ from converters import large_records
 from converters.errors import ShapeError
 from converters.graph import Builder, Value
 from converters.ops.definition import size_as
-from converters.sizes import Shape, product
+from converters.sizes import Shape, at, names_in, product
 from converters.windows import gather, scatter, signed
 
 Results = list[tuple[Shape, str]]
@@ -64,9 +64,18 @@ def _pad(b: Builder, args: tuple[Any, ...], inputs: tuple[Value, ...], results: 
     return b("Pad", *inputs, low=tuple(before), high=tuple(after))
 
 
+def _bounds(x: Value, start: Shape, end: Shape, strides: tuple[int, ...]) -> dict[str, Any]:
+    """MLX counts a negative end from the back; backwards, an end before the first element becomes -1."""
+    ends = []
+    for stop, size in zip(end, x.shape, strict=True):
+        from_back = at(stop, dict.fromkeys(names_in(stop), 720720)) < 0
+        stop = stop + size if from_back else stop
+        ends.append(min(stop, size) if isinstance(stop, int) and isinstance(size, int) else stop)
+    return {"start": start, "end": tuple(ends), "strides": strides}
+
+
 def _slice(b: Builder, args: tuple[Any, ...], inputs: tuple[Value, ...], results: Results) -> Value:
-    start, end, strides = args
-    return b("Slice", inputs[0], start=start, end=end, strides=strides)
+    return b("Slice", inputs[0], **_bounds(inputs[0], *args))
 
 
 def _arange(b: Builder, args: tuple[Any, ...], inputs: tuple[Value, ...], results: Results) -> Value:
@@ -137,8 +146,7 @@ def _scatter_axis(b: Builder, args: tuple[Any, ...], inputs: tuple[Value, ...], 
 
 
 def _slice_update(b: Builder, args: tuple[Any, ...], inputs: tuple[Value, ...], results: Results) -> Value:
-    kind, start, end, strides = args
-    return b("SliceUpdate", *inputs, kind=SCATTER_KINDS[kind], start=start, end=end, strides=strides)
+    return b("SliceUpdate", *inputs, kind=SCATTER_KINDS[args[0]], **_bounds(inputs[0], *args[1:]))
 
 
 def _number_of_elements(

@@ -170,6 +170,11 @@ def sizes_in(attribute: Any) -> Iterator[Size]:
             yield from sizes_in(item)
 
 
+def names_in(attribute: Any) -> set[str]:
+    """Every dimension inside an attribute or a shape."""
+    return {name for size in sizes_in(attribute) for name in size.names()}
+
+
 def is_static(shape: Shape) -> bool:
     """Whether every size is an integer."""
     return all(isinstance(size, int) for size in shape)

@@ -70,7 +70,7 @@ def _view_shape(x: Value, dtype: str) -> Inferred:
 UNARY: dict[str, Callable[..., Any]] = {
     "Abs": np.abs,
     "Negative": np.negative,
-    "Sign": np.sign,
+    "Sign": lambda x: np.subtract(x > 0, x < 0, dtype=np.int8).astype(x.dtype),  # of nan: 0
     "Square": np.square,
     "Ceil": np.ceil,
     "Floor": np.floor,

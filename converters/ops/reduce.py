@@ -112,8 +112,17 @@ def _kept(x: Value, axis: int) -> Inferred:
     return reduced(x, (axis,), True, x.dtype)
 
 
+def _sortable(x: np.ndarray) -> np.ndarray:
+    """NumPy sorts the nan of bfloat16 anywhere."""
+    return x.astype(np.float32) if x.dtype.name == "bfloat16" else x
+
+
+def _sort(x: np.ndarray, axis: int, **_: Any) -> np.ndarray:
+    return np.sort(_sortable(x), axis=axis, kind="stable").astype(x.dtype)
+
+
 def _arg_sort(x: np.ndarray, axis: int, **_: Any) -> np.ndarray:
-    return np.argsort(x, axis=axis, kind="stable").astype(np.uint32)
+    return np.argsort(_sortable(x), axis=axis, kind="stable").astype(np.uint32)
 
 
 def _positions(x: Value, **_: Any) -> Inferred:
@@ -131,8 +140,8 @@ OPS = (
     ),
     Op("Softmax", ("axis",), in_float32(_softmax), same),
     Op("LogSumExp", ("axis",), in_float32(_log_sum_exp), _kept, _expand_log_sum_exp),
-    Op("Sort", ("axis",), lambda x, axis: np.sort(x, axis=axis, kind="stable"), same),
+    Op("Sort", ("axis",), _sort, same),
     Op("ArgSort", ("axis",), _arg_sort, _positions),
-    Op("Partition", ("kth", "axis"), lambda x, kth, axis: np.sort(x, axis=axis, kind="stable"), same),
+    Op("Partition", ("kth", "axis"), _sort, same),
     Op("ArgPartition", ("kth", "axis"), _arg_sort, _positions),
 )

@@ -35,7 +35,8 @@ class Arg:
     Attributes:
         shape: integers and dimensions.
         dtype: element type.
-        values: None: standard normal or small integers; (low, high): uniform in between; a list: as it is.
+        values: None: standard normal or small integers; (low, high): uniform in between; a list: as it is,
+            repeated; integer types get numbers in place of nan and inf.
     """
 
     shape: tuple[Any, ...]
@@ -47,7 +48,11 @@ class Arg:
         shape = tuple(substitute(parse(s) if isinstance(s, str) else s, sizes) for s in self.shape)
         dtype = numpy_dtype(self.dtype)
         if isinstance(self.values, list):
-            return np.resize(np.array(self.values), shape).astype(dtype)
+            listed = np.resize(np.array(self.values), shape)
+            if listed.dtype.kind == "f" and not is_float(self.dtype):
+                listed = np.nan_to_num(listed, nan=0, posinf=7, neginf=-7).astype(np.int64)
+            with np.errstate(over="ignore"):
+                return listed.astype(dtype)
         if isinstance(self.values, tuple):
             low, high = self.values
             floats = is_float(self.dtype)

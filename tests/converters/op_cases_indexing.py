@@ -157,6 +157,7 @@ SLICES = (
     case("SliceUpdate backwards", put(lambda: slice(None, None, -1)), Arg(("n", 3)), Arg(("n", 3))),
     case("SliceUpdate backwards cut", put(lambda: slice(4, 0, -2)), Arg((6, 3)), Arg((2, 3))),
     case("SliceUpdate up to the size", put(lambda: slice(1, None)), Arg(("n + 2", 3)), Arg(("n + 1", 3))),
+    case("SliceUpdate from the end", put(lambda: slice(-3, -1)), Arg(("n + 3", 3)), Arg((2, 3))),
     case("SliceUpdate nothing", put(lambda: slice(2, 2)), Arg((4, 3)), Arg(())),
     case("SliceUpdate add", slice_update("add", ROWS), Arg((5, "n")), Arg((2, "n"))),
     case("SliceUpdate maximum", slice_update("maximum", CELLS), Arg((4, 5, "n")), Arg((2, 3, 1))),
