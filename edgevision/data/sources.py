@@ -93,26 +93,34 @@ def checked(data: DataSet, source: Source) -> Path:
 
 
 def missing(data: DataSet) -> UserError:
-    """The error for a set that is nowhere."""
-    looked = ", ".join(str(place / data.folder) for place in places())
-    return UserError(
-        f"data set {data.name} is not there, looked in {looked}", hint=f"edgevision data get {data.name}"
-    )
+    """The error for a set that is nowhere complete."""
+    folders = [place / data.folder for place in places()]
+    lacking = [
+        str(folder / source.name)
+        for folder in folders
+        if folder.is_dir()
+        for source in data.sources
+        if not (folder / source.name).is_file()
+    ]
+    what = f"lacks {lacking[0]}" if lacking else f"is not there, looked in {', '.join(map(str, folders))}"
+    return UserError(f"data set {data.name} {what}", hint=f"edgevision data get {data.name}")
 
 
 def check(path: Path, source: Source, data: DataSet) -> None:
     """UserError where size or SHA-256 differ from what they should be."""
+    if reason := damage(path, source):
+        raise UserError(f"{path} {reason}", hint=f"remove it, then: edgevision data get {data.name}")
+
+
+def damage(path: Path, source: Source) -> str | None:
+    """How a file differs from what it should be, or None."""
     size = path.stat().st_size
-    hint = f"remove it, then: edgevision data get {data.name}"
     if size != source.size:
-        raise UserError(
-            f"{path} has {size} bytes, expected {source.size}: the file is cut or another one", hint=hint
-        )
+        return f"has {size:,} bytes, expected {source.size:,}: it is cut, or another file"
     found = digest(path)
     if found != source.sha256:
-        raise UserError(
-            f"{path} is damaged: SHA-256 {found[:12]}…, expected {source.sha256[:12]}…", hint=hint
-        )
+        return f"is damaged: its SHA-256 is {found[:12]}…, expected {source.sha256[:12]}…"
+    return None
 
 
 def digest(path: Path) -> str:
