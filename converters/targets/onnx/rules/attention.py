@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from converters.graph import Node, Value
-from converters.ops.attention import lowest
 from converters.sizes import Shape
 from converters.targets.onnx.rules.lowering import Lowering
 from converters.targets.onnx.writer import Writer
@@ -51,12 +50,17 @@ def _refuse_cached(opset: int, node: Node) -> str | None:
     return None if opset >= 23 else "Attention came with opset 23"
 
 
+HIDDEN = {
+    "float16": -6e4
+}  # so much that every score vanishes in it, not so much that runtimes treat it apart
+
+
 def _mask(w: Writer, mask: Value, dtype: str) -> str:
-    """An added mask: where a row hides every key, runtimes differ on bool ones and MLX gives the mean."""
+    """An added mask: where a row hides all keys, runtimes give 0 or nan for bool ones, MLX gives the mean."""
     if mask.dtype != "bool":
         return w.name(mask)
-    least, zero = w.constant(lowest(dtype), dtype), w.constant(0, dtype)
-    return w.once(("mask", mask, dtype), lambda: w.node("Where", w.name(mask), zero, least, name="mask"))
+    low, zero = w.constant(HIDDEN.get(dtype, -1e30), dtype), w.constant(0, dtype)
+    return w.once(("mask", mask, dtype), lambda: w.node("Where", w.name(mask), zero, low, name="mask"))
 
 
 def _refuse_rope(opset: int, node: Node) -> str | None:

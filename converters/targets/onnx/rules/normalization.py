@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from converters.graph import Node, Value
+from converters.sizes import product
 from converters.targets.onnx.rules.lowering import Lowering
+from converters.targets.onnx.rules.shape import reshape_target
 from converters.targets.onnx.writer import Writer
 
 
@@ -54,23 +56,26 @@ def _group_norm(w: Writer, node: Node) -> None:
         operands = [w.name(x), *_vectors(w, node, channels, 2)]
         w.give("InstanceNormalization", operands, [w.name(node.output)], epsilon=eps)
         return
-    grouped = w.node("Reshape", w.name(x), w.int64([0, groups, -1]))
+    rows = (x.shape[0], groups, product(x.shape[1:]))
+    y = w.node("Reshape", w.name(x), w.int64([0, groups, -1]))
     plain = [w.constant(make(groups), x.dtype) for make in (np.ones, np.zeros)]
-    y = w.node("InstanceNormalization", grouped, *plain, epsilon=eps)
-    steps = [
-        ("Reshape", w.shape(x.shape)),
-        *zip(("Mul", "Add"), _columns(w, node.inputs[1:], x), strict=False),
-    ]
+    y = w.node("InstanceNormalization", y, *plain, epsilon=eps)
+    target = reshape_target(rows, x.shape)
+    steps = [("Reshape", w.shape(x.shape) if target is None else w.int64(target))]
+    steps += zip(("Mul", "Add"), [_column(w, vector, x) for vector in node.inputs[1:]], strict=False)
     for op_type, operand in steps[:-1]:
         y = w.node(op_type, y, operand)
     op_type, operand = steps[-1]
     w.give(op_type, [y, operand], [w.name(node.output)])
 
 
-def _columns(w: Writer, vectors: tuple[Value, ...], x: Value) -> list[str]:
-    """Vectors over the channels in a shape that broadcasts against N·C·spatial."""
-    shape = [-1, *[1] * (len(x.shape) - 2)]
-    return [w.node("Reshape", w.name(vector), w.int64(shape)) for vector in vectors]
+def _column(w: Writer, vector: Value, x: Value) -> str:
+    """A vector over the channels in a shape that broadcasts against N·C·spatial."""
+    name, shape = w.name(vector), [-1, *[1] * (len(x.shape) - 2)]
+    if vector not in w.graph.constants or len(w.graph.users[vector]) > 1:
+        return w.node("Reshape", name, w.int64(shape))
+    w.initializers[name] = w.graph.constants[vector].reshape(shape)
+    return name
 
 
 RULES = {

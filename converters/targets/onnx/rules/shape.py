@@ -4,9 +4,9 @@ shapes."""
 from __future__ import annotations
 
 from converters.graph import Node
-from converters.sizes import AnySize, Shape, is_static
+from converters.sizes import AnySize, Shape, Size, is_static
 from converters.targets.onnx.rules.lowering import Lowering
-from converters.targets.onnx.writer import Writer
+from converters.targets.onnx.writer import ELEMENT_TYPES, Writer
 
 
 def _reshape(w: Writer, node: Node) -> None:
@@ -76,6 +76,7 @@ def _split(w: Writer, node: Node) -> None:
 
 
 FAR = 2**31 - 1
+INT32 = ELEMENT_TYPES["int32"]
 
 
 def _slice(w: Writer, node: Node) -> None:
@@ -120,9 +121,44 @@ def _repeat(w: Writer, node: Node) -> None:
     w.give("Resize", [w.name(node.inputs[0]), "", scales], [w.name(node.output)], mode="nearest", **how)
 
 
-def _dimension(w: Writer, node: Node) -> None:
-    from converters.targets.onnx.writer import ELEMENT_TYPES
+def _integer(size: AnySize | float) -> AnySize | None:
+    """The size or whole number that an attribute of Arange is, or None."""
+    if isinstance(size, Size):
+        return size
+    return int(size) if float(size).is_integer() and abs(size) < FAR else None
 
+
+def _scalar(w: Writer, size: AnySize) -> str:
+    """An int32 of rank 0."""
+    if isinstance(size, int):
+        return w.constant(size, "int32")
+    vector = w.size(size)
+    return w.once(("int32", size), lambda: w.node("Cast", w.node("Squeeze", vector, w.int64([0])), to=INT32))
+
+
+def _arange(w: Writer, node: Node) -> None:
+    """Range of int32 (which browsers' kernels have); what is not whole is multiplied and added behind it."""
+    attrs, dtype = node.attrs, node.output.dtype
+    start, step = _integer(attrs["start"]), _integer(attrs["step"])
+    if start is None or not isinstance(step, int) or step == 0:
+        steps = [("Mul", w.constant(attrs["step"], dtype)), ("Add", w.constant(attrs["start"], dtype))]
+        start, step = 0, 1
+    else:
+        steps = []
+    bounds = [_scalar(w, start), _scalar(w, start + step * attrs["size"]), w.constant(step, "int32")]
+    if dtype == "int32":
+        w.give("Range", bounds, [w.name(node.output)])
+        return
+    casts = [("Cast", ""), *steps]
+    y = w.node("Range", *bounds)
+    for position, (op_type, operand) in enumerate(casts):
+        result = w.name(node.output) if position == len(casts) - 1 else w.unique(op_type.lower())
+        attributes = {"to": ELEMENT_TYPES[dtype]} if op_type == "Cast" else {}
+        w.give(op_type, [y, operand] if operand else [y], [result], **attributes)
+        y = result
+
+
+def _dimension(w: Writer, node: Node) -> None:
     scalar = w.node("Squeeze", w.size(node.attrs["size"]), w.int64([0]))
     w.give("Cast", [scalar], [w.name(node.output)], to=ELEMENT_TYPES[node.attrs["dtype"]])
 
@@ -136,5 +172,6 @@ RULES = {
     "Repeat": Lowering(_repeat, _refuse_repeat),
     "Slice": Lowering(_slice),
     "Pad": Lowering(_pad),
+    "Arange": Lowering(_arange),
     "Dimension": Lowering(_dimension),
 }
