@@ -33,7 +33,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str |
     result = Table(title=title, title_justify="left")
     for index, head in enumerate(columns):
         numeric = bool(rows) and all(isinstance(row[index], int | float) for row in rows)
-        result.add_column(_plain(head), justify="right" if numeric else "left")
+        result.add_column(_plain(head), justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         result.add_row(*(_plain(str(cell)) for cell in row))
     return result

@@ -39,7 +39,7 @@ def get(name: Annotated[str, typer.Argument(help="Data set: mnist, fashion-mnist
     Examples:
       edgevision data get mnist
     """
-    from rich.progress import DownloadColumn, Progress, TextColumn
+    from rich.progress import DownloadColumn, Progress, TaskID, TextColumn
 
     from edgevision.console import console
     from edgevision.data import find
@@ -49,15 +49,21 @@ def get(name: Annotated[str, typer.Argument(help="Data set: mnist, fashion-mnist
     if not known.sources:
         typer.echo(f"{name} is drawn by this package, there is nothing to get")
         return
-    with Progress(TextColumn("{task.description}"), DownloadColumn(), console=console) as bar:
-        tasks: dict[str, int] = {}
+    bar = Progress(TextColumn("{task.description}"), DownloadColumn(), console=console)
+    tasks: dict[str, TaskID] = {}
 
-        def report(file: str, there: int, total: int) -> None:
-            if file not in tasks:
-                tasks[file] = bar.add_task(file, total=total)
-            bar.update(tasks[file], completed=there)  # type: ignore[arg-type]
+    def report(file: str, there: int, total: int) -> None:
+        if not tasks:
+            bar.start()
+        if file not in tasks:
+            tasks[file] = bar.add_task(file, total=total)
+        bar.update(tasks[file], completed=there)
 
-        folder = fetch(known, report)
+    try:
+        folder = fetch(known, report if console.is_terminal else None)
+    finally:
+        if tasks:
+            bar.stop()
     typer.echo(f"{name}: complete in {folder}")
 
 
@@ -79,7 +85,10 @@ def show(
     from converters.storage import replacing_file
     from edgevision.data import load
     from edgevision.data.sheet import contact_sheet
+    from edgevision.errors import UsageError
 
+    if out.suffix.lower() != ".png":
+        raise UsageError(f"{out} does not end in .png", hint="contact sheets are written as PNG")
     sheet = contact_sheet(load(name, split, count))
     with replacing_file(out, overwrite=force) as new:
         sheet.save(new, format="PNG")

@@ -1,0 +1,316 @@
+"""Data sets: what is read, what is refused and in which words; batches as a function of seed and epoch."""
+
+import gzip
+import hashlib
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import mlx.core as mx
+import numpy as np
+import pytest
+
+from edgevision.cli import main
+from edgevision.data import CLASSES, DATA_SETS, ImageSet, load
+from edgevision.data.batches import Batches, Place, moved, normalized
+from edgevision.data.idx import read_idx
+from edgevision.data.sources import locate
+from edgevision.errors import UsageError, UserError
+
+SIZES = {"mnist": (60_000, 10_000), "fashion-mnist": (60_000, 10_000), "digits": (12_000, 2_000)}
+
+
+def idx(array: np.ndarray, kind: int = 8) -> bytes:
+    head = bytes([0, 0, kind, array.ndim])
+    return head + struct.pack(f">{array.ndim}I", *array.shape) + array.astype(np.uint8).tobytes()
+
+
+def present(name: str) -> str:
+    if locate(DATA_SETS[name]) is None:
+        pytest.skip(f"{name} is nowhere here: edgevision data get {name}")
+    return name
+
+
+# Reading
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+@pytest.mark.parametrize("name", DATA_SETS)
+def test_sets_are_whole(name: str, split: str) -> None:
+    data = load(present(name), split)
+    assert data.images.shape == (SIZES[name][split == "test"], 28, 28, 1)
+    assert (data.images.dtype, data.labels.dtype) == (np.uint8, np.int32)
+    assert data.classes == CLASSES[name]
+    counts = np.bincount(data.labels, minlength=10)
+    assert counts.min() > 0.8 * len(data) / 10, "every class is there about as often"
+
+
+def test_mnist_begins_as_everybody_knows_it() -> None:
+    test = load(present("mnist"), "test", 10)
+    assert test.labels.tolist() == [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]
+    assert test.images[0].sum() == 18454
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_idx_round_trip(tmp_path: Path, suffix: str) -> None:
+    array = np.arange(2 * 3 * 4).reshape(2, 3, 4)
+    path = tmp_path / f"images{suffix}"
+    path.write_bytes(gzip.compress(idx(array)) if suffix else idx(array))
+    assert np.array_equal(read_idx(path), array)
+
+
+GOOD = idx(np.zeros((5, 4, 4)))
+DAMAGED_IDX = {
+    "wrong magic": (b"\x89PNG" + GOOD[4:], "begins with 89 50 4e 47"),
+    "wrong type": (idx(np.zeros((5, 4)), kind=0x0D), "begins with 00 00 0d 02"),
+    "empty": (b"", "not an IDX file"),
+    "no sizes": (GOOD[:9], "its sizes are missing"),
+    "cut": (GOOD[:-1], "holds 79 elements, its sizes say 80"),
+    "too long": (GOOD + b"\0", "its sizes say 80"),
+    "huge": (GOOD[:4] + b"\xff" * 12, "too many"),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGED_IDX)
+def test_damaged_idx_is_refused(tmp_path: Path, case: str) -> None:
+    content, words = DAMAGED_IDX[case]
+    for name, written in (("x", content), ("x.gz", gzip.compress(content))):
+        (tmp_path / name).write_bytes(written)
+        with pytest.raises(UserError, match=words):
+            read_idx(tmp_path / name)
+
+
+@pytest.mark.parametrize("content", [GOOD, gzip.compress(GOOD)[:-9], gzip.compress(GOOD)[:-8] + b"\0" * 8])
+def test_damaged_gzip_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "x.gz").write_bytes(content)
+    with pytest.raises(UserError, match="cut or no gzip file"):
+        read_idx(tmp_path / "x.gz")
+
+
+# What is wrong with a data set on the disk, in one line
+
+
+@pytest.fixture
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """$EDGEVISION_DATA with a copy of Fashion-MNIST's small files by symbolic link."""
+    source = locate(DATA_SETS[present("fashion-mnist")])
+    assert source
+    folder = tmp_path / "data" / "fashion_mnist"
+    folder.mkdir(parents=True)
+    for file in DATA_SETS["fashion-mnist"].sources:
+        (folder / file.name).symlink_to(source / file.name)
+    monkeypatch.setenv("EDGEVISION_DATA", str(tmp_path / "data"))
+    return folder
+
+
+def test_own_folder_comes_first(own_folder: Path) -> None:
+    assert locate(DATA_SETS["fashion-mnist"]) == own_folder
+    assert len(load("fashion-mnist", "test")) == 10_000
+
+
+def _replace(path: Path, change: Callable[[bytes], bytes]) -> None:
+    content = change(path.read_bytes())
+    path.unlink()
+    path.write_bytes(content)
+
+
+DAMAGES = {
+    "cut": (lambda content: content[:-7], "has 5,141 bytes, expected 5,148: it is cut"),
+    "one bit": (lambda content: content[:999] + bytes([content[999] ^ 1]) + content[1000:], "its SHA-256 is"),
+    "another": (lambda content: b"<html>" + content[6:], "its SHA-256 is"),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGES)
+def test_damaged_file_is_one_line(own_folder: Path, capsys: pytest.CaptureFixture[str], case: str) -> None:
+    change, words = DAMAGES[case]
+    _replace(own_folder / "t10k-labels-idx1-ubyte.gz", change)
+    for command in (["show", "fashion-mnist", "--split", "test", "--out", str(own_folder / "x.png")], None):
+        assert main(["data", *(command or ["get", "fashion-mnist"])]) == 1
+        told = capsys.readouterr().err
+        assert told.count("\n") == 1
+        assert words in told
+        assert str(own_folder / "t10k-labels-idx1-ubyte.gz") in told
+        assert "edgevision data get fashion-mnist" in told
+    assert not (own_folder / "x.png").exists()
+
+
+@pytest.fixture
+def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A place without any data set: no checkout's neighbour, an empty cache."""
+    monkeypatch.setattr("edgevision.data.sources.places", lambda: [tmp_path / "data"])
+    return tmp_path / "data"
+
+
+def test_missing_set_names_the_command(nowhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "show", "mnist", "--out", str(nowhere / "x.png")]) == 1
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert f"mnist is not there, looked in {nowhere}" in told
+    assert "edgevision data get mnist" in told
+
+
+def test_missing_file_is_named(nowhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (nowhere / "mnist").mkdir(parents=True)
+    (nowhere / "mnist" / "train-images-idx3-ubyte.gz").write_bytes(b"")
+    assert main(["data", "show", "mnist", "--out", str(nowhere / "x.png")]) == 1
+    assert f"lacks {nowhere / 'mnist' / 'train-labels-idx1-ubyte.gz'}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["get", "cats"],
+        ["show", "cats"],
+        ["show", "digits", "--split", "validation"],
+        ["show", "digits", "--count", "0"],
+        ["show", "digits", "--out", "sheet.jpg"],
+        ["show"],
+        ["lists"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["data", *arguments]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unknown_names_are_listed() -> None:
+    with pytest.raises(UsageError, match=r"'cats' is unknown \(choose from mnist, fashion-mnist, digits\)"):
+        load("cats")
+    with pytest.raises(UsageError, match="split"):
+        load("digits", "dev")
+
+
+# The commands
+
+
+def test_list_says_where_each_set_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "list"]) == 0
+    told = capsys.readouterr().out
+    for name in DATA_SETS:
+        assert name in told
+    assert "drawn when used" in told
+
+
+def test_contact_sheet_shows_the_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from PIL import Image
+
+    out = tmp_path / "new" / "sheet.png"
+    command = ["data", "show", "digits", "--count", "30", "--out", str(out)]
+    assert main(command) == 0
+    assert capsys.readouterr().out == f"{out}\n"
+    sheet = np.asarray(Image.open(out).convert("L"))
+    cell = sheet.shape[1] // 12
+    first = load("digits", "train", 1).images[0, :, :, 0]
+    left = (cell - 56) // 2
+    assert np.array_equal(sheet[4:60:2, left : left + 56 : 2], first)
+    assert sheet.shape[0] // 3 > 56, "three rows of twelve, with room for the labels"
+    before = out.read_bytes()
+    assert main([*command[:4], "8", "--out", str(out)]) == 1
+    assert "--force" in capsys.readouterr().err
+    assert out.read_bytes() == before
+    assert main([*command[:4], "8", "--out", str(out), "--force"]) == 0
+    assert out.read_bytes() != before
+
+
+def test_unwritable_place_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("")
+    assert main(["data", "show", "digits", "--out", str(tmp_path / "file" / "x.png")]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+    (tmp_path / "link.png").symlink_to(tmp_path / "elsewhere.png")
+    assert main(["data", "show", "digits", "--out", str(tmp_path / "link.png"), "--force"]) == 1
+    assert "symbolic link" in capsys.readouterr().err
+    assert main(["data", "show", "digits", "--out", "/proc/nowhere/x.png"]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+# Drawn digits
+
+
+def test_drawn_digits_are_the_same_every_time() -> None:
+    few, more = load("digits", "train", 20), load("digits", "train", 40)
+    assert np.array_equal(few.images, more.images[:20])
+    assert np.array_equal(few.labels, more.labels[:20])
+    test = load("digits", "test", 40)
+    assert not np.array_equal(more.images, test.images)
+
+
+def test_drawn_digits_look_like_mnist() -> None:
+    data = load("digits", "test", 500)
+    seen = {hashlib.sha256(image.tobytes()).digest() for image in data.images}
+    assert len(seen) == 500, "no two are the same"
+    share = (data.images > 64).mean(axis=(1, 2, 3))
+    assert (share > 0.03).all(), "there is a digit on each"
+    assert (share < 0.5).all(), "it is not a blot"
+    assert np.median(data.images[:, [0, -1]]) == 0, "white on black"
+
+
+# Batches
+
+
+def numbered(count: int) -> ImageSet:
+    images = np.arange(count, dtype=np.uint8).reshape(count, 1, 1, 1)
+    return ImageSet(images, np.arange(count, dtype=np.int32), tuple(map(str, range(count))))
+
+
+def epoch_of(batches: Batches, epoch: int) -> list[int]:
+    return [
+        int(label)
+        for index in range(batches.per_epoch)
+        for label in np.array(batches.at(Place(epoch, index))[1])
+    ]
+
+
+def test_an_epoch_is_a_permutation() -> None:
+    batches = Batches(numbered(103), 10, seed=5)
+    assert batches.per_epoch == 10
+    first, second = epoch_of(batches, 0), epoch_of(batches, 1)
+    assert len(set(first)) == 100, "each picture at most once; three fill no batch"
+    assert first != second, "another order in each epoch"
+    assert first != sorted(first)
+    assert first != epoch_of(Batches(numbered(103), 10, seed=6), 0), "the seed decides"
+
+
+def test_images_and_labels_belong_together() -> None:
+    images, labels, _ = Batches(numbered(50), 7, seed=1).at(Place(3, 2))
+    assert images.dtype == mx.uint8
+    assert np.array(images).ravel().tolist() == np.array(labels).tolist()
+
+
+def test_a_place_gives_the_same_batch_whatever_came_before() -> None:
+    straight, resumed = (Batches(numbered(100), 8, seed=9, shift=2) for _ in range(2))
+    steps = [straight.at(straight.place(step)) for step in range(40)]
+    for step in (39, 13, 25):
+        for one, other in zip(resumed.at(resumed.place(step)), steps[step], strict=True):
+            assert mx.array_equal(one, other)
+
+
+def test_small_sets_fill_one_batch() -> None:
+    batches = Batches(numbered(5), 64, seed=0)
+    assert (batches.size, batches.per_epoch) == (5, 1)
+    assert sorted(epoch_of(batches, 0)) == [0, 1, 2, 3, 4]
+
+
+def test_normalized_is_a_255th() -> None:
+    every = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
+    values = np.array(normalized(mx.array(every)))
+    assert values.dtype == np.float32
+    assert np.array_equal(values, every.astype(np.float32) / np.float32(255))
+
+
+def test_moved_pictures_are_black_where_nothing_was() -> None:
+    picture = np.arange(1, 17, dtype=np.uint8).reshape(1, 4, 4, 1)
+    both = mx.array(np.concatenate([picture, picture]))
+    result = np.array(moved(both, mx.array([[1, 1], [2, 0]]), shift=1))[..., 0]
+    assert np.array_equal(result[0], picture[0, :, :, 0]), "the middle movement is none"
+    assert np.array_equal(result[1, :3, 1:], picture[0, 1:, :3, 0]), "two and none: up and to the right"
+    assert (result[1, 3] == 0).all()
+    assert (result[1, :, 0] == 0).all()
