@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from converters.capture import capture
     from converters.compare import Report, compare
-    from converters.convert import convert, load, supported_ops
+    from converters.convert import convert, inspect, load, supported_ops
     from converters.errors import (
         CaptureError,
         ConversionError,
@@ -34,6 +34,7 @@ _HOMES = {
     "Report": "compare",
     "compare": "compare",
     "convert": "convert",
+    "inspect": "convert",
     "load": "convert",
     "supported_ops": "convert",
     **dict.fromkeys(
@@ -92,6 +93,7 @@ __all__ = [
     "capture",
     "compare",
     "convert",
+    "inspect",
     "load",
     "supported_ops",
 ]

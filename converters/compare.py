@@ -105,6 +105,19 @@ def compare(
     return Report(results, model.runtime, tolerance)
 
 
+def report(
+    expected: Mapping[str, np.ndarray],
+    got: Mapping[str, np.ndarray],
+    precision: str,
+    runtime: str,
+    rtol: float | None = None,
+) -> Report:
+    """How far given arrays are from the expected ones, by the tolerance of a precision."""
+    tolerance = TOLERANCES[precision] if rtol is None else rtol
+    outputs = {name: _difference(array, got[name], tolerance, None) for name, array in expected.items()}
+    return Report(outputs, runtime, tolerance)
+
+
 def _precision(model: Artifact) -> str:
     return model.metadata.get("precision", "float32") if not model.metadata.get("quantize") else "quantized"
 

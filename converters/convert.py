@@ -127,6 +127,19 @@ def load(path: str | Path, units: str = "all") -> Artifact:
     return import_module(TARGETS[SUFFIXES.get(path.suffix, "onnx")]).load(path, units)
 
 
+def inspect(path: str | Path) -> dict[str, Any]:
+    """What an artefact is: {"format", "precision", "weight_bytes", "metadata", "functions": {name: {"inputs",
+    "outputs", "states", "operations": {kind: count}}}}.
+
+    Raises:
+        LoadError: missing, damaged, or not an artefact.
+    """
+    path = Path(path)
+    if path.suffix not in SUFFIXES:
+        raise LoadError(f"{path} is neither .onnx nor .mlpackage")
+    return import_module(TARGETS[SUFFIXES[path.suffix]]).inspect(path)
+
+
 def supported_ops() -> dict[str, dict[str, str]]:
     """Every op and how each target spells it: {"Add": {"onnx": "native", "coreml": "native"}, …}; else
     "expanded" or "no"."""

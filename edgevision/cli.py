@@ -13,10 +13,31 @@ from typing import Annotated, Any
 
 import typer
 
-from edgevision.commands import data, evaluate, filter, train
+from edgevision.commands import (
+    bench,
+    classify,
+    compare,
+    data,
+    demo,
+    evaluate,
+    export,
+    filter,
+    inspect,
+    train,
+)
 
 # In the order of the help. A command is a function; a group is a `typer.Typer` with its name.
-COMMANDS: tuple[Callable[..., None], ...] = (train.train, evaluate.evaluate, filter.filter)
+COMMANDS: tuple[Callable[..., None], ...] = (
+    demo.demo,
+    train.train,
+    evaluate.evaluate,
+    export.export,
+    compare.compare,
+    inspect.inspect,
+    bench.bench,
+    classify.classify,
+    filter.filter,
+)
 GROUPS: dict[str, typer.Typer] = {"data": data.data}
 
 app = typer.Typer(

@@ -20,12 +20,14 @@ class Classifier:
         labels: class names.
         kind: "run", "onnx" or "coreml".
         runtime: what computes, for reports.
+        precision: of weights and arithmetic.
     """
 
     logits: Callable[[np.ndarray], np.ndarray]
     labels: tuple[str, ...]
     kind: str
     runtime: str
+    precision: str = "float32"
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
         """Softmax of the logits, float64 (N, classes)."""
@@ -79,4 +81,11 @@ def _open_artifact(path: Path) -> Classifier:
         raise UserError(f"{path} is no classifier: it needs one input, one output and labels")
     (name,), (output,) = model.inputs, model.outputs
     kind = "onnx" if path.suffix == ".onnx" else "coreml"
-    return Classifier(lambda x: model(**{name: x})[output], tuple(map(str, labels)), kind, model.runtime)
+
+    def logits(images: np.ndarray) -> np.ndarray:
+        fed = np.repeat(images, 3, axis=-1).transpose(0, 3, 1, 2) if name == "pixel_values" else images
+        return model(**{name: fed})[output]
+
+    return Classifier(
+        logits, tuple(map(str, labels)), kind, model.runtime, model.metadata.get("precision", "float32")
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +23,12 @@ def evaluate_classifier(classifier: Classifier, test: ImageSet) -> dict[str, Any
     Raises:
         UserError: the classifier's classes are not those of the data set.
     """
-    if len(classifier.labels) != len(test.classes):
-        raise UserError(f"the model has {len(classifier.labels)} classes, the data set {len(test.classes)}")
+    if classifier.labels != test.classes:
+        raise UserError(
+            f"the model's classes ({', '.join(classifier.labels)}) are not the data set's "
+            f"({', '.join(test.classes)})",
+            hint="choose the data set that it was trained on with --data",
+        )
     predicted = classifier.predict(unit_range(test.images))
     wrong = int((predicted != test.labels).sum())
     return {
@@ -45,8 +48,6 @@ def confusion(true: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarr
 
 def data_of(path: Path) -> str | None:
     """The data set that a run was trained on, None for artefacts."""
-    config = path / "config.json"
-    try:
-        return json.loads(config.read_text()).get("data") if config.is_file() else None
-    except ValueError:
-        return None
+    from edgevision import runs
+
+    return runs.read_config(path).get("data") if runs.is_run(path) else None

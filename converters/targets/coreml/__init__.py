@@ -1,7 +1,7 @@
 """Core ML: ML Programs for iOS 15 to 18 and macOS 12 to 15, run by Core ML on macOS and by our interpreter
 elsewhere."""
 
-from converters.targets.coreml.load import load
+from converters.targets.coreml.load import inspect, load
 from converters.targets.coreml.write import prepare, write
 
 
@@ -12,4 +12,4 @@ def native_ops() -> set[str]:
     return set(RULES)
 
 
-__all__ = ["load", "native_ops", "prepare", "write"]
+__all__ = ["inspect", "load", "native_ops", "prepare", "write"]

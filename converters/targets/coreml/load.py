@@ -121,3 +121,38 @@ def _narrow(array: np.ndarray) -> np.ndarray:
     if array.dtype.name == "bfloat16":
         return array.astype(np.float32)
     return array.astype(np.int32) if array.dtype.kind in "biu" else array
+
+
+def inspect(path: Path) -> dict[str, Any]:
+    """Inputs, outputs, operations and weights, without running anything."""
+    recover(path)
+    interpreter = Interpreter(path)
+    stored = json.loads(interpreter.metadata.get(KEY, "{}"))
+    functions = {}
+    for name, described in interpreter.descriptions.items():
+        parts = {"inputs": described.inputs, "outputs": described.outputs, "states": described.states}
+        shown = {part: {n: _shown(f) for n, f in features.items()} for part, features in parts.items()}
+        functions[name] = {**shown, "operations": dict(interpreter.operations(name))}
+    return {
+        "format": f"Core ML, specification {interpreter.specification_version}",
+        "precision": stored.get("precision", "unknown"),
+        "weight_bytes": interpreter.weight_bytes,
+        "metadata": stored,
+        "functions": functions,
+    }
+
+
+def _shown(feature: Any) -> str:
+    """One line about an input or output."""
+    if feature.kind == "image":
+        return f"{feature.color} picture {feature.shape}"
+    sizes = feature.ranges if feature.ranges is not None else feature.shapes or feature.shape
+    text = ", ".join(_span(size) for size in sizes or ())
+    return f"{feature.dtype} ({text})" if feature.kind == "array" else feature.kind
+
+
+def _span(size: Any) -> str:
+    """A size, a range of sizes, or one of the allowed shapes."""
+    if not isinstance(size, tuple):
+        return str(size)
+    return str(size[0]) if len(set(size)) == 1 else " to ".join(map(str, size))

@@ -1,7 +1,7 @@
 """ONNX: standard ops of opset 17 to 23, run by onnxruntime, browsers, OpenVINO and others."""
 
 from converters.graph import Graph
-from converters.targets.onnx.load import load
+from converters.targets.onnx.load import inspect, load
 from converters.targets.onnx.write import write
 
 
@@ -18,4 +18,4 @@ def native_ops() -> set[str]:
     return set(RULES)
 
 
-__all__ = ["load", "native_ops", "prepare", "write"]
+__all__ = ["inspect", "load", "native_ops", "prepare", "write"]

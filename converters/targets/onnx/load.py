@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -129,3 +131,49 @@ def _plain_signature(session: Any) -> Signature:
 
     inputs = {info.name: spec(info) for info in session.get_inputs()}
     return Signature(inputs, {info.name: spec(info) for info in session.get_outputs()})
+
+
+def inspect(path: Path) -> dict[str, Any]:
+    """Inputs, outputs, operations and weights, without running anything."""
+    import onnx
+
+    recover(path)
+    if not path.is_file():
+        raise LoadError(f"{path} is not there")
+    check_file(path)
+    model = onnx.load(str(path), load_external_data=False)
+    sizes = [math.prod(t.dims) * bits(t.data_type) // 8 for t in model.graph.initializer]
+    counts = Counter(node.op_type for node in model.graph.node)
+    stored = {prop.key: prop.value for prop in model.metadata_props}.get(KEY, "{}")
+    metadata = json.loads(stored)
+    return {
+        "format": f"ONNX, opset {model.opset_import[0].version}, IR {model.ir_version}",
+        "precision": metadata.get("precision", "float32"),
+        "weight_bytes": sum(sizes),
+        "metadata": metadata,
+        "functions": {
+            "main": {
+                "inputs": {info.name: _described(info) for info in model.graph.input},
+                "outputs": {info.name: _described(info) for info in model.graph.output},
+                "states": metadata.get("states", {}),
+                "operations": dict(counts),
+            }
+        },
+    }
+
+
+def bits(data_type: int) -> int:
+    """Bits of an element of an ONNX type."""
+    import onnx
+
+    if data_type in (onnx.TensorProto.UINT4, onnx.TensorProto.INT4):
+        return 4
+    return 8 * onnx.helper.tensor_dtype_to_np_dtype(data_type).itemsize
+
+
+def _described(info: Any) -> str:
+    import onnx
+
+    tensor = info.type.tensor_type
+    sizes = ", ".join(d.dim_param or str(d.dim_value) for d in tensor.shape.dim)
+    return f"{onnx.TensorProto.DataType.Name(tensor.elem_type).lower()} ({sizes})"

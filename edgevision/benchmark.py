@@ -1,0 +1,113 @@
+"""Figures of this machine. Two programs are compared in turns, so that a change of its speed hits both."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+
+import converters as cv
+from edgevision import blas
+from edgevision.data import CLASSES, ImageSet
+from edgevision.models.lenet import VARIANTS, Model
+from edgevision.training.watch import machine
+
+
+def measure() -> dict[str, dict[str, str]]:
+    """Tables of figures: title to what to figure."""
+    with tempfile.TemporaryDirectory() as folder:
+        tables = {"machine": _machine(), "LeNet (modern)": _lenet(Path(folder))}
+        if find_spec("torch"):
+            from edgevision.benchmark_torch import beside_torch
+
+            tables["beside PyTorch"] = beside_torch(Path(folder))
+        return tables
+
+
+def seconds(run: Callable[[], Any], repeat: int = 20, warm_up: int = 3) -> float:
+    """The median time of one call."""
+    for _ in range(warm_up):
+        run()
+    return median(_timed(run) for _ in range(repeat))
+
+
+def paired(one: Callable[[], Any], other: Callable[[], Any], repeat: int = 20) -> tuple[float, float, float]:
+    """Median seconds of both, called in turns, and the median ratio of the pairs (one / other)."""
+    for _ in range(3):
+        one()
+        other()
+    pairs = [(_timed(one), _timed(other)) for _ in range(repeat)]
+    return median(a for a, _ in pairs), median(b for _, b in pairs), median(a / b for a, b in pairs)
+
+
+def _timed(run: Callable[[], Any]) -> float:
+    began = time.perf_counter()
+    run()
+    return time.perf_counter() - began
+
+
+def _machine() -> dict[str, str]:
+    x = mx.random.normal((1024, 1024))
+    mx.eval(x)
+    per_product = seconds(lambda: mx.eval(x @ x))
+    status = {key: str(value) for key, value in blas.status().as_dict().items()}
+    return {
+        "machine": machine(),
+        "1024^3 float32 product": f"{2 * 1024**3 / per_product / 1e9:.0f} GFLOP/s",
+        **status,
+    }
+
+
+def _lenet(folder: Path) -> dict[str, str]:
+    model = Model(VARIANTS["modern"])
+    mx.eval(model.parameters())
+    rows = {"training step, batch 64": f"{1000 * seconds(_training_step(model)):.1f} ms"}
+    model.eval()
+    spec, image = cv.Spec(("batch", 28, 28, 1)), cv.Image(size=(28, 28), color="grey")
+    black = np.zeros((1, 28, 28, 1), np.float32)
+    targets = {"lenet.onnx": spec, "lenet.mlpackage": image}
+    for name, given in targets.items():
+        path = folder / name
+
+        def export(path: Path = path, given: Any = given) -> None:
+            cv.convert(cv.capture(model, {"image": given}, ["logits"]), path, labels=CLASSES["digits"])
+
+        export()
+        rows[f"export to {path.suffix}"] = f"{seconds(export, repeat=5, warm_up=0):.3f} s"
+        operations = next(iter(cv.inspect(path)["functions"].values()))["operations"]
+        rows[f"operations in {path.suffix}"] = str(sum(operations.values()))
+        loaded = cv.load(path)
+        rows[f"one picture, {loaded.runtime}"] = f"{1000 * seconds(lambda m=loaded: m(image=black)):.3f} ms"
+    picture = mx.zeros((1, 28, 28, 1))
+    rows["one picture, MLX"] = f"{1000 * seconds(lambda: mx.eval(model(picture))):.3f} ms"
+    return rows
+
+
+def _training_step(model: nn.Module) -> Callable[[], None]:
+    import mlx.optimizers as optim
+
+    from edgevision.data.batches import Batches
+    from edgevision.training.loop import compiled_step
+    from edgevision.training.recipe import Recipe
+
+    random = np.random.default_rng(0)
+    data = ImageSet(
+        random.integers(0, 255, (640, 28, 28, 1)).astype(np.uint8),
+        random.integers(0, 10, 640).astype(np.int32),
+        CLASSES["digits"],
+    )
+    recipe = Recipe()
+    batches = Batches(data, recipe.batch_size, 0, recipe.shift)
+    optimizer = optim.AdamW(learning_rate=1e-3)
+    optimizer.init(model.trainable_parameters())
+    step = compiled_step(model, optimizer, recipe)
+    batch = batches.at(batches.place(0))
+    return lambda: mx.eval(*step(*batch), model.state, optimizer.state)

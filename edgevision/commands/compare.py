@@ -1,0 +1,35 @@
+"""`edgevision compare`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def compare(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    artifact: Annotated[Path, typer.Argument(help="Its .onnx, .mlpackage or export folder.")],
+    count: Annotated[int, typer.Option(min=1, help="Test pictures to compare on.")] = 256,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+) -> None:
+    """Run both on the same pictures. Exit code 0: they agree; 1: they differ, or an error; 2: wrong usage.
+
+    \b
+    Examples:
+      edgevision compare runs/lenet exported/lenet/lenet.mlpackage
+      edgevision compare runs/lenet exported/lenet/onnx/model.onnx --count 10000 --json
+    """
+    from json import dumps
+
+    from edgevision.inference.agreement import agreement
+
+    result = agreement(run, artifact, count)
+    if json:
+        typer.echo(dumps(result))
+    else:
+        typer.echo(f"{artifact}: {result['verdict']} on {result['runtime']}")
+        typer.echo(f"  {result['precision']}, tolerance {result['tolerance']:g}")
+        typer.echo(f"  max abs {result['max_abs']:.3g}, max rel {result['max_rel']:.3g}")
+        typer.echo(f"  same class for {result['same_class']} of {result['pictures']} pictures")
+    if not result["ok"]:
+        raise typer.Exit(1)

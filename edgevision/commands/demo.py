@@ -1,0 +1,28 @@
+"""`edgevision demo`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="Run folder to write.")] = Path("runs/demo"),
+    data: Annotated[
+        str | None, typer.Option(help="mnist or digits; default: mnist where it can be had.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training set.")] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Train anew where the demo is there already.")
+    ] = False,
+) -> None:
+    """Train LeNet, convert it to ONNX and Core ML, prove both, classify a picture, write report.html.
+
+    \b
+    Examples:
+      edgevision demo
+      edgevision demo --data digits --epochs 1 --out runs/quick
+    """
+    from edgevision.demo import run_demo
+
+    run_demo(out, data, epochs, force)
