@@ -82,7 +82,10 @@ class Interpreter:
             if operation.type not in MEANINGS and operation.type not in CONTROL
         }
         if missing:
-            raise UnsupportedOp.listing(missing)
+            names = ", ".join(f"{kind} (at {output})" if output else kind for kind, output in missing.items())
+            raise UnsupportedOp(
+                f"{self.path} cannot be computed here: it has {names}", hint="use Core ML itself"
+            )
         for name, body in self._bodies.items():
             _check_interface(self.descriptions[name], body, f"{self.path}, function {name}")
         self.labels = self._labels()

@@ -92,7 +92,7 @@ class Package:
         return self._blobs[name]
 
     def weight(self, name: str, offset: int, dtype: str, shape: Sequence[int]) -> np.ndarray:
-        """The tensor whose record is at `offset` bytes of the weights file `name`; narrow elements unpacked."""
+        """The tensor whose record is at `offset` of the weights file `name`; narrow elements unpacked."""
         data = self.blob(name)
         where = f"{self.path}: {name.rpartition('/')[2]} at {offset}"
         if not HEADER_BYTES <= offset <= len(data) - HEADER_BYTES:

@@ -78,7 +78,13 @@ def _reverse_sequence(x: Array, lengths: Any, seq_axis: Any = 0, batch_axis: Any
 
 
 def slices(
-    x: Array, begin: Any, end: Any, stride: Any, begin_mask: Any, end_mask: Any, squeeze_mask: Any
+    x: Array,
+    begin: Any,
+    end: Any,
+    stride: Any,
+    begin_mask: Any,
+    end_mask: Any,
+    squeeze_mask: Any,
 ) -> tuple[slice | int, ...]:
     """The index that slice_by_index and slice_update mean.
 
@@ -103,16 +109,27 @@ def slices(
 
 
 def _slice_by_index(
-    x: Array, begin: Any, end: Any, stride: Any = None, begin_mask: Any = None, end_mask: Any = None,
+    x: Array,
+    begin: Any,
+    end: Any,
+    stride: Any = None,
+    begin_mask: Any = None,
+    end_mask: Any = None,
     squeeze_mask: Any = None,
-) -> Array:  # fmt: skip
+) -> Array:
     return np.asarray(x[slices(x, begin, end, stride, begin_mask, end_mask, squeeze_mask)])
 
 
 def _slice_update(
-    x: Array, update: Array, begin: Any, end: Any, stride: Any = None, begin_mask: Any = None,
-    end_mask: Any = None, squeeze_mask: Any = None,
-) -> Array:  # fmt: skip
+    x: Array,
+    update: Array,
+    begin: Any,
+    end: Any,
+    stride: Any = None,
+    begin_mask: Any = None,
+    end_mask: Any = None,
+    squeeze_mask: Any = None,
+) -> Array:
     result = x.copy()
     index = slices(x, begin, end, stride, begin_mask, end_mask, squeeze_mask)
     if result[index].shape != update.shape:
