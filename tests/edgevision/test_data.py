@@ -2,27 +2,21 @@
 
 import gzip
 import hashlib
-import struct
-from collections.abc import Callable
 from pathlib import Path
 
 import mlx.core as mx
 import numpy as np
 import pytest
+from tiny_set import TinySet, idx
 
 from edgevision.cli import main
 from edgevision.data import CLASSES, DATA_SETS, ImageSet, load
 from edgevision.data.batches import Batches, Place, moved, normalized
 from edgevision.data.idx import read_idx
-from edgevision.data.sources import locate
+from edgevision.data.sources import cache, locate
 from edgevision.errors import UsageError, UserError
 
 SIZES = {"mnist": (60_000, 10_000), "fashion-mnist": (60_000, 10_000), "digits": (12_000, 2_000)}
-
-
-def idx(array: np.ndarray, kind: int = 8) -> bytes:
-    head = bytes([0, 0, kind, array.ndim])
-    return head + struct.pack(f">{array.ndim}I", *array.shape) + array.astype(np.uint8).tobytes()
 
 
 def present(name: str) -> str:
@@ -90,71 +84,71 @@ def test_damaged_gzip_is_refused(tmp_path: Path, content: bytes) -> None:
 # What is wrong with a data set on the disk, in one line
 
 
-@pytest.fixture
-def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """$EDGEVISION_DATA with a copy of Fashion-MNIST's small files by symbolic link."""
-    source = locate(DATA_SETS[present("fashion-mnist")])
-    assert source
-    folder = tmp_path / "data" / "fashion_mnist"
-    folder.mkdir(parents=True)
-    for file in DATA_SETS["fashion-mnist"].sources:
-        (folder / file.name).symlink_to(source / file.name)
-    monkeypatch.setenv("EDGEVISION_DATA", str(tmp_path / "data"))
-    return folder
-
-
-def test_own_folder_comes_first(own_folder: Path) -> None:
-    assert locate(DATA_SETS["fashion-mnist"]) == own_folder
-    assert len(load("fashion-mnist", "test")) == 10_000
-
-
-def _replace(path: Path, change: Callable[[bytes], bytes]) -> None:
-    content = change(path.read_bytes())
-    path.unlink()
-    path.write_bytes(content)
+def test_own_folder_comes_before_the_cache(tiny: TinySet, tmp_path: Path) -> None:
+    data = tiny.data_set()
+    assert locate(data) is None
+    tiny.write(cache() / "tiny")
+    assert locate(data) == cache() / "tiny"
+    tiny.write(tmp_path / "own" / "tiny")
+    assert locate(data) == tmp_path / "own" / "tiny"
+    assert len(load("tiny", "test")) == 20
+    (tmp_path / "own" / "tiny" / tiny.sources[3].name).unlink()
+    assert locate(data) == cache() / "tiny", "an incomplete folder is passed over"
 
 
 DAMAGES = {
-    "cut": (lambda content: content[:-7], "has 5,141 bytes, expected 5,148: it is cut"),
-    "one bit": (lambda content: content[:999] + bytes([content[999] ^ 1]) + content[1000:], "its SHA-256 is"),
+    "cut": (lambda content: content[:-7], "it is cut, or another file"),
+    "one bit": (lambda content: content[:20] + bytes([content[20] ^ 1]) + content[21:], "its SHA-256 is"),
     "another": (lambda content: b"<html>" + content[6:], "its SHA-256 is"),
 }
 
 
+@pytest.mark.parametrize(
+    "command", [["show", "tiny", "--split", "test"], ["get", "tiny"]], ids=lambda c: c[0]
+)
 @pytest.mark.parametrize("case", DAMAGES)
-def test_damaged_file_is_one_line(own_folder: Path, capsys: pytest.CaptureFixture[str], case: str) -> None:
+def test_damaged_file_is_one_line(
+    tiny: TinySet, tmp_path: Path, capsys: pytest.CaptureFixture[str], case: str, command: list[str]
+) -> None:
     change, words = DAMAGES[case]
-    _replace(own_folder / "t10k-labels-idx1-ubyte.gz", change)
-    for command in (["show", "fashion-mnist", "--split", "test", "--out", str(own_folder / "x.png")], None):
-        assert main(["data", *(command or ["get", "fashion-mnist"])]) == 1
-        told = capsys.readouterr().err
-        assert told.count("\n") == 1
-        assert words in told
-        assert str(own_folder / "t10k-labels-idx1-ubyte.gz") in told
-        assert "edgevision data get fashion-mnist" in told
-    assert not (own_folder / "x.png").exists()
-
-
-@pytest.fixture
-def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A place without any data set: no checkout's neighbour, an empty cache."""
-    monkeypatch.setattr("edgevision.data.sources.places", lambda: [tmp_path / "data"])
-    return tmp_path / "data"
-
-
-def test_missing_set_names_the_command(nowhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["data", "show", "mnist", "--out", str(nowhere / "x.png")]) == 1
+    tiny.write(tmp_path / "own" / "tiny")
+    damaged = tmp_path / "own" / "tiny" / "t10k-labels-idx1-ubyte.gz"
+    damaged.write_bytes(change(damaged.read_bytes()))
+    out = ["--out", str(tmp_path / "x.png")] if command[0] == "show" else []
+    assert main(["data", *command, *out]) == 1
     told = capsys.readouterr().err
     assert told.count("\n") == 1
-    assert f"mnist is not there, looked in {nowhere}" in told
-    assert "edgevision data get mnist" in told
+    assert words in told
+    assert str(damaged) in told
+    assert "remove it, then: edgevision data get tiny" in told
+    assert not (tmp_path / "x.png").exists()
 
 
-def test_missing_file_is_named(nowhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (nowhere / "mnist").mkdir(parents=True)
-    (nowhere / "mnist" / "train-images-idx3-ubyte.gz").write_bytes(b"")
-    assert main(["data", "show", "mnist", "--out", str(nowhere / "x.png")]) == 1
-    assert f"lacks {nowhere / 'mnist' / 'train-labels-idx1-ubyte.gz'}" in capsys.readouterr().err
+def test_files_that_do_not_belong_together(
+    tiny: TinySet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny.write(tmp_path / "own" / "tiny")
+    monkeypatch.setitem(CLASSES, "tiny", ("a", "b"))
+    with pytest.raises(UserError, match="do not belong together"):
+        load("tiny", "test")
+
+
+def test_missing_set_names_the_command(
+    tiny: TinySet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["data", "show", "tiny", "--out", str(tmp_path / "x.png")]) == 1
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert f"tiny is not there, looked in {tmp_path / 'own' / 'tiny'}" in told
+    assert "edgevision data get tiny" in told
+
+
+def test_missing_file_is_named(tiny: TinySet, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tiny.write(tmp_path / "own" / "tiny")
+    missing = tmp_path / "own" / "tiny" / "train-labels-idx1-ubyte.gz"
+    missing.unlink()
+    assert main(["data", "show", "tiny", "--out", str(tmp_path / "x.png")]) == 1
+    assert f"lacks {missing}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
