@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from edgevision.console import strip_escapes
 from edgevision.data import ImageSet
 from edgevision.inference.evaluation import confusion
 
@@ -48,8 +49,8 @@ def confusion_matrix(true: np.ndarray, predicted: np.ndarray, classes: tuple[str
 
 
 def _literal(text: str) -> str:
-    """Text that matplotlib does not read as mathematics."""
-    return text.replace("$", r"\$")
+    """Text without terminal escapes that matplotlib does not read as mathematics."""
+    return strip_escapes(text).replace("$", r"\$")
 
 
 def mosaic(tiles: list[np.ndarray], columns: int, zoom: int, gap: int = 2) -> Image.Image:
