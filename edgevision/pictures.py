@@ -23,11 +23,12 @@ if TYPE_CHECKING:
 
 PIXELS_MAX = 1 << 27  # about 134 million; what a picture claims is compared before it is decoded
 # All of these are decoded inside Pillow. Others, such as EPS, would start programs.
-FORMATS = ("PNG", "JPEG", "MPO", "GIF", "BMP", "TIFF", "WEBP", "AVIF", "JPEG2000", "PPM", "ICO")
+FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "AVIF", "JPEG2000", "PPM", "ICO")
 ORIENTATION = 0x0112  # the EXIF entry; 1 is upright
 BOX = 20  # MNIST: a digit fills a box of 20 x 20, and its centre of mass is the middle of 28 x 28
 WORK_SIDE_MAX = 256  # pixels; larger pictures of digits are reduced to this first
 INK_MIN = 0.08  # of the way from background to ink; what is fainter is background
+EDGE_MIN = 0.25  # of the same way; the digit's bounds lie where it is at least so dark
 CONTRAST_MIN = 8  # of 255 levels between background and ink
 SURFACE_PIXELS_MIN = 100  # smaller pictures have one background level
 
@@ -47,10 +48,12 @@ def open_picture(path: str | os.PathLike[str]) -> Image.Image:
         kind = "is not a file" if path.exists() else "is not there"
         raise UserError(f"{path} {kind}", hint="give the path of a picture")
     bomb = UserError(f"{path} claims more than {PIXELS_MAX:,} pixels", hint="make the picture smaller first")
+    Image.init()
+    formats = [name for name in FORMATS if name in Image.OPEN]  # older Pillows know no AVIF
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of bombs; the limit above is the one that counts
-            with Image.open(path, formats=FORMATS) as opened:
+            with Image.open(path, formats=formats) as opened:
                 if opened.width * opened.height > PIXELS_MAX:
                     raise bomb
                 turned = opened.getexif().get(ORIENTATION, 1) != 1
@@ -231,7 +234,8 @@ def _centred(ink: np.ndarray, size: int) -> np.ndarray:
     """uint8 (size, size): `ink` cut to its bounds, its longer side scaled to the box, placed by its mass."""
     from PIL import Image
 
-    rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
+    sure = ink > EDGE_MIN
+    rows, columns = np.flatnonzero(sure.any(axis=1)), np.flatnonzero(sure.any(axis=0))
     ink = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     height, width = ink.shape
     scale = BOX * size / 28 / max(height, width)
