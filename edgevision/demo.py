@@ -107,7 +107,7 @@ def _export(run: runs.Run, folder: Path) -> dict[str, float]:
 def _form(
     path: Path, test: ImageSet, expected: np.ndarray | None, picture: np.ndarray
 ) -> tuple[dict[str, Any], np.ndarray]:
-    """What one form gives: accuracy, agreement with MLX's logits, size, what the picture is taken for; logits."""
+    """Accuracy, agreement with MLX, size, what the picture is taken for; and the logits."""
     console.print(f"checking {path.name} on {len(test):,} pictures")
     classifier = open_classifier(path)
     logits = all_logits(classifier, unit_range(test.images))

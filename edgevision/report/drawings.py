@@ -40,7 +40,9 @@ def confusion_matrix(true: np.ndarray, predicted: np.ndarray, classes: tuple[str
     axis.imshow(mistakes, cmap="Reds", vmin=0, vmax=max(1, mistakes.max()))
     for row, column in np.ndindex(*counts.shape):
         if counts[row, column]:
-            axis.text(column, row, str(counts[row, column]), ha="center", va="center", fontsize=7)
+            dark = mistakes[row, column] > 0.6 * mistakes.max()
+            ink = "white" if dark else "black"
+            axis.text(column, row, str(counts[row, column]), ha="center", va="center", fontsize=7, color=ink)
     ticks = range(len(classes))
     axis.set_xticks(ticks, [_literal(c) for c in classes], rotation=45 if max(map(len, classes)) > 2 else 0)
     axis.set_yticks(ticks, [_literal(c) for c in classes])
