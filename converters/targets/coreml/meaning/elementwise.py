@@ -73,6 +73,10 @@ def _binary(function: Any, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return function(x, y)
 
 
+def _unary(function: np.ufunc, x: np.ndarray) -> np.ndarray:
+    return function(x)
+
+
 def _real_div(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Integers are divided as real numbers and cut, as the output keeps their type."""
     return np.divide(x, y) if x.dtype.kind == "f" else saturated(np.divide(x, y), x.dtype.name)
@@ -134,7 +138,7 @@ _LOGIC: dict[str, Any] = {
     "logical_or": np.logical_or,
     "logical_xor": np.logical_xor,
 }
-_FLOAT_UNARY: dict[str, Any] = {
+_FLOAT_UFUNCS: dict[str, np.ufunc] = {
     "acos": np.arccos,
     "asin": np.arcsin,
     "atan": np.arctan,
@@ -142,7 +146,6 @@ _FLOAT_UNARY: dict[str, Any] = {
     "ceil": np.ceil,
     "cos": np.cos,
     "cosh": np.cosh,
-    "erf": erf_of,
     "exp": np.exp,
     "floor": np.floor,
     "round": np.rint,  # halves to even
@@ -151,16 +154,17 @@ _FLOAT_UNARY: dict[str, Any] = {
     "sqrt": np.sqrt,
     "tan": np.tan,
     "tanh": np.tanh,
+}
+_NUMBER_UFUNCS: dict[str, np.ufunc] = {"abs": np.absolute, "sign": np.sign, "square": np.square}
+_FLOAT_FUNCTIONS: dict[str, Any] = {
+    "erf": erf_of,
     "inverse": _inverse,
     "log": _log,
     "rsqrt": _rsqrt,
     "clip": _clip,
 }
-_NUMBER_UNARY: dict[str, Any] = {
-    "abs": np.abs,
+_NUMBER_FUNCTIONS: dict[str, Any] = {
     "exp2": _exp2,
-    "sign": np.sign,
-    "square": np.square,
     "threshold": lambda x, alpha: np.maximum(x, alpha),
 }
 
@@ -169,10 +173,12 @@ MEANINGS = (
     {name: Meaning(partial(_binary, f), same=_both, allowed=NUMBERS) for name, f in _ARITHMETIC.items()}
     | {name: Meaning(partial(_binary, f), "=bool", _both, NUMBERS) for name, f in _COMPARISONS.items()}
     | {name: Meaning(partial(_binary, f), "=bool", _both, BOOLS) for name, f in _LOGIC.items()}
-    | {name: Meaning(f, allowed=FLOATS) for name, f in _FLOAT_UNARY.items()}
-    | {name: Meaning(f, allowed=NUMBERS) for name, f in _NUMBER_UNARY.items()}
+    | {name: Meaning(partial(_unary, f), allowed=FLOATS) for name, f in _FLOAT_UFUNCS.items()}
+    | {name: Meaning(partial(_unary, f), allowed=NUMBERS) for name, f in _NUMBER_UFUNCS.items()}
+    | {name: Meaning(f, allowed=FLOATS) for name, f in _FLOAT_FUNCTIONS.items()}
+    | {name: Meaning(f, allowed=NUMBERS) for name, f in _NUMBER_FUNCTIONS.items()}
     | {
-        "logical_not": Meaning(np.logical_not, "=bool", ("x",), BOOLS),
+        "logical_not": Meaning(partial(_unary, np.logical_not), "=bool", ("x",), BOOLS),
         "cast": Meaning(_cast, _cast_dtype, moves=True),
         "select": Meaning(_select, "a", ("a", "b"), NUMBERS | BOOLS, moves=True),
         "identity": Meaning(lambda x: x, moves=True),

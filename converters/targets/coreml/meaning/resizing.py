@@ -92,11 +92,8 @@ def _resize_nearest(x: Array, target_size_height: Any, target_size_width: Any) -
 
 
 def _upsample_nearest(x: Array, scale_factor_height: Any = 1, scale_factor_width: Any = 1) -> Array:
-    sizes = _sized(x, *_scaled(x, scale_factor_height, scale_factor_width))
-    for axis, count, factor in zip((-2, -1), sizes, (scale_factor_height, scale_factor_width), strict=True):
-        places = np.floor(np.arange(count) / float(factor)).astype(np.intp)
-        x = np.take(x, np.minimum(places, x.shape[axis] - 1), axis)
-    return x
+    """The scale is computed again from the whole sizes."""
+    return _resize_nearest(x, *_scaled(x, scale_factor_height, scale_factor_width))
 
 
 def _resize(
