@@ -76,6 +76,20 @@ def live_folder(path: Path) -> Path:
     return path / REPLACEMENT if (path / REPLACEMENT).is_dir() else path
 
 
+def check_place(path: Path, force: bool, resume: bool) -> None:
+    """Whether `training_folder` would refuse `path`, without making anything; raises what it would raise."""
+    if force and resume:
+        raise UsageError("--force and --resume exclude each other")
+    recover(path)
+    used = os.path.lexists(path) and not (path.is_dir() and not any(path.iterdir()))
+    if not used:
+        return
+    if not (force or resume):
+        raise OutputExists(f"{path} is there already", hint="--force replaces it, --resume goes on with it")
+    if foreign_files(path) is None:
+        raise OutputExists(f"{path} was not written by edgevision", hint="choose another folder")
+
+
 @contextmanager
 def training_folder(path: Path, force: bool = False, resume: bool = False) -> Iterator[Path]:
     """Yield the folder that a training of the run `path` may write to; no other training gets it meanwhile.
@@ -86,12 +100,7 @@ def training_folder(path: Path, force: bool = False, resume: bool = False) -> It
         OutputExists: `path` holds something, and neither `force` nor `resume` was given, or it is not ours.
         UserError: another process trains there.
     """
-    if force and resume:
-        raise UsageError("--force and --resume exclude each other")
-    recover(path)
-    used = os.path.lexists(path) and not (path.is_dir() and not any(path.iterdir()))
-    if used and not (force or resume):
-        raise OutputExists(f"{path} is there already", hint="--force replaces it, --resume goes on with it")
+    check_place(path, force, resume)
     claim(path, FILES)
     with _locked(path):
         _mend(path)
@@ -143,8 +152,11 @@ def load(path: Path) -> Run:
         if config["format"] != FORMAT:
             raise UserError(f"{path} is of format {config['format']}, this version reads {FORMAT}")
         module = models.find(config["model"])
-        network = module.Model(module.Config(**config["config"]))
+        settings = module.Config(**config["config"])
+        network = module.Model(settings)
         labels = tuple(str(label) for label in config["labels"])
+        if len(labels) != settings.classes:
+            raise ValueError(f"{len(labels)} labels for {settings.classes} classes")
     except (UsageError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path / 'config.json'} is damaged: {error}", hint="train the run anew") from error
     weights = module.sanitize(read_weights(path / "weights.safetensors"))

@@ -29,6 +29,7 @@ def train_run(
         Interrupted: by Ctrl-C.
         UserError: the data set is not there, the checkpoint is of another training, or the loss is no number.
     """
+    runs.check_place(out, force, resume)
     training, test = load(data, "train"), load(data, "test")
     asked = {"model": model, "variant": variant, "data": data, "recipe": asdict(recipe)}
     with runs.training_folder(out, force=force, resume=resume) as live:

@@ -197,3 +197,22 @@ def test_two_first_starts_at_once(tmp_path: Path) -> None:
     states = [json.loads(process.communicate()[0])["state"] for process in started]
     assert states == ["loaded"] * 3
     assert len(copies(tmp_path)) == 1
+
+
+def test_threads_are_set_for_a_block(cache: Path) -> None:
+    program = """
+import ctypes, json, edgevision, mlx.core
+count = ctypes.CDLL(edgevision.blas.status().library).scipy_openblas_get_num_threads
+counts = [count()]
+with edgevision.blas.threads(1):
+    counts.append(count())
+with edgevision.blas.threads(None):
+    counts.append(count())
+print(json.dumps([*counts, count()]))
+"""
+    assert run(program, cache, OPENBLAS_NUM_THREADS="3") == [3, 1, 3, 3]
+
+
+def test_threads_without_a_fast_blas(cache: Path) -> None:
+    program = "import edgevision\nwith edgevision.blas.threads(1):\n    import mlx.core\nprint('{}')"
+    assert run(program, cache, EDGEVISION_BLAS="off") == {}
