@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 BASES = (2, 9, 33, 130)
 MULTIPLES = (2, 3, 4, 8, 14, 16, 32, 64)
 STEPS = (0, 1, 2, 3, 5, 8, 13)
+FAR = 4096  # the largest size that is tried
 
 
 class Difference(CaptureError):
@@ -57,9 +58,10 @@ class General:
             if dim.sizes is not None:
                 continue
             for size in sorted({0, 1, dim.low, dim.high or 0}):
-                if dim.refusal(size) is not None or size > 4096:
+                if dim.refusal(size) is not None or size > FAR:
                     continue
-                reason = self._disagreement(graph, {**self.samples[0], name: size})
+                near, far = ({**others, name: size} for others in (self.samples[0], self._far()))
+                reason = self._disagreement(graph, near) or self._disagreement(graph, far)
                 if reason is None:
                     continue
                 if name in asked:
@@ -74,6 +76,16 @@ class General:
                     Dim(low, size - 1, dim.multiple) if size == high else Dim(size + 1, high, dim.multiple)
                 )
         return bounds
+
+    def _far(self) -> dict[str, int]:
+        """Sizes far from the sampled ones: the highest that are allowed, within reason."""
+        far = {}
+        for name, dim in self.bounds.items():
+            largest = max(sample[name] for sample in self.samples)
+            beyond = (2 * largest + 33) // dim.multiple * dim.multiple
+            far[name] = dim.sizes[-1] if dim.sizes else min(dim.high or beyond, FAR)
+            far[name] -= far[name] % dim.multiple
+        return far
 
     def _checked_below(self, graph: Graph, asked: set[str]) -> dict[str, Dim]:
         """The bounds after testing sizes below those that were sampled, where small ones have another

@@ -170,6 +170,15 @@ def test_a_size_that_computes_something_else_leaves_the_bounds_or_is_refused():
         cv.capture(special, {"x": cv.Spec(("b", "n"))}, dims={"n": (1, 9)})
 
 
+def test_a_size_is_judged_with_the_others_near_and_far():
+    def window(x):  # at one row it forgets the window that all other sizes have
+        distance = mx.arange(x.shape[2])[None, None]
+        return x.sum(2) if x.shape[1] == 1 else mx.where(distance < 40, x, 0).sum(2)
+
+    graph = cv.capture(window, {"x": cv.Spec(("b", "n", "past"))}, dims={"past": (1, 100)})
+    assert graph.dims["n"].low == 2
+
+
 @pytest.mark.parametrize(
     ("fn", "message"),
     [
