@@ -78,7 +78,7 @@ def test_a_step_of_mamba_equals_mlx(tmp_path):
         specs[f"recurrent.{layer}"] = cv.Spec(("batch", 64, 8))
     path = cv.convert(cv.capture(run, specs, module=model), tmp_path / "mamba.onnx")
     random = np.random.default_rng(0)
-    inputs = {"input_ids": random.integers(0, 50, (3, 1)).astype(np.int32)}
+    inputs: dict[str, np.ndarray] = {"input_ids": random.integers(0, 50, (3, 1)).astype(np.int32)}
     for layer in range(2):
         inputs[f"convolution.{layer}"] = random.normal(size=(3, 3, 64)).astype(np.float32)
         inputs[f"recurrent.{layer}"] = random.normal(size=(3, 64, 8)).astype(np.float32)
