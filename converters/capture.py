@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any
 
 import mlx.core as mx
@@ -164,6 +165,10 @@ class Tracer:
             )
             for spec in self.specs.values()
         ]
+
+    def elements(self, sizes: Mapping[str, int]) -> int:
+        """How many elements the inputs have together."""
+        return sum(prod(substitute(spec.shape, sizes)) for spec in self.specs.values())
 
     def __call__(self, sizes: Mapping[str, int]) -> Trace:
         """Trace at `sizes`; CaptureError explains what the function did that cannot be traced."""

@@ -30,6 +30,7 @@ BASES = (2, 9, 33, 130)
 MULTIPLES = (2, 3, 4, 8, 14, 16, 32, 64)
 STEPS = (0, 1, 2, 3, 5, 8, 13)
 FAR = 4096  # the largest size that is tried
+FAR_ELEMENTS = 1 << 20  # of all inputs together
 
 
 class Difference(CaptureError):
@@ -78,14 +79,15 @@ class General:
         return bounds
 
     def _far(self) -> dict[str, int]:
-        """Sizes far from the sampled ones: the highest that are allowed, within reason."""
-        far = {}
+        """Sizes far from the sampled ones: the highest that are allowed, where the inputs stay small."""
+        beyond, highest = {}, {}
         for name, dim in self.bounds.items():
             largest = max(sample[name] for sample in self.samples)
-            beyond = (2 * largest + 33) // dim.multiple * dim.multiple
-            far[name] = dim.sizes[-1] if dim.sizes else min(dim.high or beyond, FAR)
-            far[name] -= far[name] % dim.multiple
-        return far
+            further = (2 * largest + 33) // dim.multiple * dim.multiple
+            top = min(dim.high or further, FAR) // dim.multiple * dim.multiple
+            highest[name] = dim.sizes[-1] if dim.sizes else top
+            beyond[name] = min(further, highest[name])
+        return highest if self.tracer.elements(highest) <= FAR_ELEMENTS else beyond
 
     def _checked_below(self, graph: Graph, asked: set[str]) -> dict[str, Dim]:
         """The bounds after testing sizes below those that were sampled, where small ones have another
