@@ -105,7 +105,7 @@ def _training_step(model: nn.Module) -> Callable[[], None]:
         CLASSES["digits"],
     )
     recipe = Recipe()
-    batches = Batches(data, recipe.batch_size, 0, recipe.shift)
+    batches = Batches(data, recipe.batch_size, 0)
     optimizer = optim.AdamW(learning_rate=1e-3)
     optimizer.init(model.trainable_parameters())
     step = compiled_step(model, optimizer, recipe)

@@ -18,7 +18,7 @@ def train(
     batch_size: Annotated[int | None, typer.Option(min=1, help="Pictures per step.")] = None,
     learning_rate: Annotated[float | None, typer.Option(min=0, help="Highest learning rate.")] = None,
     seed: Annotated[
-        int | None, typer.Option(min=0, max=2**63 - 1, help="Seed of weights, order and movements.")
+        int | None, typer.Option(min=0, max=2**63 - 1, help="Seed of weights, order and distortions.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the training in --out.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace the run in --out.")] = False,

@@ -13,8 +13,8 @@ Where `1998` differs from the paper:
 - The codes are our own drawings of the digits on 7 x 12 cells; the paper's are those of printed ASCII.
 - Subsampling multiplies the mean of four units where the paper multiplies their sum: the same function, its
   coefficient is four times the paper's.
-- Training minimises cross-entropy by AdamW on pictures moved by up to two pixels; the paper minimises its
-  equation 9 by a stochastic Levenberg-Marquardt method, and moves pictures only in a second experiment.
+- Training minimises cross-entropy by AdamW on slightly distorted pictures; the paper minimises its equation 9
+  by a stochastic Levenberg-Marquardt method, and distorts pictures only in its second experiment.
 """
 
 from __future__ import annotations

@@ -18,16 +18,17 @@ import numpy as np
 from edgevision import blas
 from edgevision.console import console
 from edgevision.data import ImageSet
-from edgevision.data.batches import Batches, moved, normalized
+from edgevision.data.batches import Batches, normalized
 from edgevision.errors import UserError
 from edgevision.training import checkpoints
+from edgevision.training.distortion import distorted
 from edgevision.training.recipe import Recipe
 from edgevision.training.watch import Metrics, draw_curve, peak_memory, progress_bar
 
 LOOK_EVERY = 50  # steps between two looks at the loss; each look waits for the device
 SAVE_EVERY = 500  # steps between two checkpoints
 
-Step = Callable[[mx.array, mx.array, mx.array], tuple[mx.array, mx.array]]
+Step = Callable[[mx.array, mx.array], tuple[mx.array, mx.array]]
 
 
 class Interrupted(UserError):
@@ -51,7 +52,7 @@ def train(
         Interrupted: by Ctrl-C, after a checkpoint was written.
         UserError: the loss or a weight is not a number; the last good checkpoint is kept.
     """
-    batches = Batches(data, recipe.batch_size, recipe.seed, recipe.shift)
+    batches = Batches(data, recipe.batch_size, recipe.seed)
     steps = recipe.total_steps(batches.per_epoch)
     optimizer = optim.AdamW(learning_rate=schedule(recipe, steps), weight_decay=recipe.weight_decay)
     optimizer.init(model.trainable_parameters())
@@ -100,7 +101,7 @@ def schedule(recipe: Recipe, steps: int) -> Any:
 
 
 def compiled_step(model: nn.Module, optimizer: optim.Optimizer, recipe: Recipe) -> Step:
-    """The step: uint8 images (B, H, W, C), labels (B,), movements (B, 2) to mean loss, right answers."""
+    """The step: uint8 images (B, H, W, C) and labels (B,) to mean loss and right answers."""
 
     def loss_and_hits(images: mx.array, labels: mx.array) -> tuple[mx.array, mx.array]:
         logits = model(images)
@@ -113,8 +114,10 @@ def compiled_step(model: nn.Module, optimizer: optim.Optimizer, recipe: Recipe) 
     state = [model.state, optimizer.state, mx.random.state]
 
     @partial(mx.compile, inputs=state, outputs=state)
-    def step(images: mx.array, labels: mx.array, moves: mx.array) -> tuple[mx.array, mx.array]:
-        pictures = moved(normalized(images), moves, recipe.shift)
+    def step(images: mx.array, labels: mx.array) -> tuple[mx.array, mx.array]:
+        pictures = normalized(images)
+        if recipe.turn or recipe.stretch or recipe.shift:
+            pictures = distorted(pictures, recipe.turn, recipe.stretch, recipe.shift)
         (loss, hits), gradients = differentiate(pictures, labels)
         optimizer.update(model, gradients)
         return loss, hits

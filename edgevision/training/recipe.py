@@ -20,20 +20,22 @@ class Recipe:
             falls to a thousandth along a cosine.
         weight_decay: AdamW's, decoupled.
         label_smoothing: probability that is spread over all classes.
-        shift: pictures move by up to this many pixels.
-        seed: of the weights, the order and the movements.
+        turn, stretch, shift: how far pictures are distorted (`edgevision.training.distortion`).
+        seed: of the weights, the order and the distortions.
         blas_threads: threads of a matrix product on Linux, None for one per core; more do not speed up a
             network as small as LeNet. The last bits depend on it.
     """
 
     epochs: int = 8
     steps: int | None = None
-    batch_size: int = 64
-    learning_rate: float = 3e-3
+    batch_size: int = 32
+    learning_rate: float = 2e-3
     warmup: float = 0.1
     weight_decay: float = 0.01
     label_smoothing: float = 0.05
-    shift: int = 2
+    turn: float = 0.15
+    stretch: float = 0.1
+    shift: float = 1.5
     seed: int = 0
     blas_threads: int | None = 1
 

@@ -11,7 +11,7 @@ from tiny_set import TinySet, idx
 
 from edgevision.cli import main
 from edgevision.data import CLASSES, DATA_SETS, ImageSet, load
-from edgevision.data.batches import Batches, Place, moved, normalized
+from edgevision.data.batches import Batches, Place, normalized
 from edgevision.data.idx import read_idx
 from edgevision.data.sources import cache, locate
 from edgevision.errors import UsageError, UserError
@@ -274,13 +274,13 @@ def test_an_epoch_is_a_permutation() -> None:
 
 
 def test_images_and_labels_belong_together() -> None:
-    images, labels, _ = Batches(numbered(50), 7, seed=1).at(Place(3, 2))
+    images, labels = Batches(numbered(50), 7, seed=1).at(Place(3, 2))
     assert images.dtype == mx.uint8
     assert np.array(images).ravel().tolist() == np.array(labels).tolist()
 
 
 def test_a_place_gives_the_same_batch_whatever_came_before() -> None:
-    straight, resumed = (Batches(numbered(100), 8, seed=9, shift=2) for _ in range(2))
+    straight, resumed = (Batches(numbered(100), 8, seed=9) for _ in range(2))
     steps = [straight.at(straight.place(step)) for step in range(40)]
     for step in (39, 13, 25):
         for one, other in zip(resumed.at(resumed.place(step)), steps[step], strict=True):
@@ -298,13 +298,3 @@ def test_normalized_is_a_255th() -> None:
     values = np.array(normalized(mx.array(every)))
     assert values.dtype == np.float32
     assert np.array_equal(values, every.astype(np.float32) / np.float32(255))
-
-
-def test_moved_pictures_are_black_where_nothing_was() -> None:
-    picture = np.arange(1, 17, dtype=np.uint8).reshape(1, 4, 4, 1)
-    both = mx.array(np.concatenate([picture, picture]))
-    result = np.array(moved(both, mx.array([[1, 1], [2, 0]]), shift=1))[..., 0]
-    assert np.array_equal(result[0], picture[0, :, :, 0]), "the middle movement is none"
-    assert np.array_equal(result[1, :3, 1:], picture[0, 1:, :3, 0]), "two and none: up and to the right"
-    assert (result[1, 3] == 0).all()
-    assert (result[1, :, 0] == 0).all()

@@ -17,6 +17,7 @@ from mlx.utils import tree_flatten
 from edgevision.data import ImageSet, load
 from edgevision.errors import UserError
 from edgevision.training import Recipe, checkpoints, loop
+from edgevision.training.distortion import distorted
 from edgevision.training.watch import draw_curve, read_metrics
 
 RECIPE = Recipe(steps=60, batch_size=32, seed=5)
@@ -90,7 +91,9 @@ def test_same_seed_same_bits(data: ImageSet, tmp_path: Path) -> None:
 
 
 def test_it_learns_and_writes_what_it_saw(data: ImageSet, tmp_path: Path) -> None:
-    train(data, tmp_path, replace(RECIPE, steps=None, epochs=40, shift=0, learning_rate=0.01))
+    train(
+        data, tmp_path, replace(RECIPE, steps=None, epochs=40, learning_rate=0.01, turn=0, stretch=0, shift=0)
+    )
     records = read_metrics(tmp_path / "metrics.jsonl")
     losses = [r["loss"] for r in records if "loss" in r]
     accuracies = [r["test_accuracy"] for r in records if "test_accuracy" in r]
@@ -185,6 +188,41 @@ def test_damaged_checkpoints_are_told(tmp_path: Path, name: str, content: bytes,
     with pytest.raises(UserError, match=message) as caught:
         checkpoints.load(tmp_path)
     assert "--force" in str(caught.value.hint)
+
+
+def test_distortion_of_nothing_is_nothing() -> None:
+    images = mx.random.uniform(shape=(3, 7, 6, 2))
+    assert mx.array_equal(distorted(images, 0, 0, 0), images)
+
+
+def test_each_picture_is_distorted_by_its_own_amount() -> None:
+    mx.random.seed(0)
+    dot = np.zeros((200, 9, 9, 1), np.float32)
+    dot[:, 4, 4] = 1
+    moved = np.array(distorted(mx.array(dot), 0, 0, 2.5))[..., 0]
+    assert (moved.sum(axis=(1, 2)) == 1).all(), "the dot stays a dot"
+    places = {tuple(int(i) for i in np.argwhere(picture)[0]) for picture in moved}
+    assert places == {(row, column) for row in range(2, 7) for column in range(2, 7)}
+
+
+def test_pictures_turn_and_stretch_about_their_middle() -> None:
+    """A bar through the middle: its ends go opposite ways by the angle, or it becomes thicker."""
+    mx.random.seed(1)
+    bar = np.zeros((50, 21, 21, 1), np.float32)
+    bar[:, 10, :] = 1
+    turned = np.array(distorted(mx.array(bar), 0.3, 0, 0))[..., 0]
+    assert (turned[:, 10, 10] == 1).all()
+    left, right = turned[:, :, 3].argmax(axis=1) - 10, turned[:, :, 17].argmax(axis=1) - 10
+    assert (left == -right).all()
+    assert set(right.tolist()) == {-2, -1, 0, 1, 2}
+    bar[:, 9:12] = 1
+    thickness = np.array(distorted(mx.array(bar), 0, 0.6, 0))[:, :, 10, 0].sum(axis=1)
+    assert {1, 3, 5} <= set(thickness.tolist())
+
+
+def test_what_comes_in_from_outside_is_black() -> None:
+    moved = np.array(distorted(mx.ones((64, 5, 5, 1)), 0, 0, 2.4))
+    assert set(np.unique(moved)) == {0, 1}
 
 
 def test_schedule_rises_then_falls() -> None:
