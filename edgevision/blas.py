@@ -25,7 +25,6 @@ from typing import Any, Literal, NamedTuple
 
 PRODUCTS = ("cblas_sgemm", "cblas_dgemm", "cblas_cgemm", "cblas_zgemm")
 SYSTEM_LIBRARY = "libopenblas.so.0"
-_NAMES = ("scipy_openblas", "openblas")
 
 State = Literal["unused", "pending", "off", "loaded", "late", "failed"]
 
@@ -99,18 +98,30 @@ def threads(count: int | None) -> Iterator[None]:
 
     import mlx.core  # noqa: F401  loads the library
 
-    library = ctypes.CDLL(_status.library) if _status.library is not None and count is not None else None
-    name = next((n for n in _NAMES if hasattr(library, f"{n}_set_num_threads")), None)
-    if name is None:
+    calls = _thread_calls(ctypes.CDLL(_status.library)) if _status.library is not None else None
+    if calls is None or count is None:
         yield
         return
-    before = getattr(library, f"{name}_get_num_threads")()
-    set_number = getattr(library, f"{name}_set_num_threads")
+    number, set_number = calls
+    before = number()
     set_number(count)
     try:
         yield
     finally:
         set_number(before)
+
+
+def quota(folder: Path = Path("/sys/fs/cgroup")) -> float | None:
+    """Processors that a container may use at a time, as its control group says; None where it does not."""
+    try:
+        if (folder / "cpu.max").is_file():
+            limit, period = (folder / "cpu.max").read_text().split()
+        else:
+            names = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+            limit, period = ((folder / "cpu" / name).read_text() for name in names)
+        return int(limit) / int(period) if int(limit) > 0 else None
+    except (OSError, ValueError, ZeroDivisionError):  # "max" is no number: no limit
+        return None
 
 
 class _BeforeMLX:
@@ -137,6 +148,7 @@ def load() -> Status:
             missing = [name for name in PRODUCTS if not hasattr(library, name)]
             if missing:
                 raise OSError(f"{path} has no {missing[0]}")
+            _keep_to_quota(library)
             _status = Status("loaded", library=str(path), build=_build(library))
             return _status
         except (OSError, RuntimeError) as error:
@@ -149,6 +161,22 @@ def load() -> Status:
         stacklevel=2,
     )
     return _status
+
+
+def _thread_calls(library: Any) -> tuple[Any, Any] | None:
+    """The library's functions that get and set its number of threads."""
+    for name in ("scipy_openblas", "openblas"):
+        if hasattr(library, f"{name}_set_num_threads"):
+            return getattr(library, f"{name}_get_num_threads"), getattr(library, f"{name}_set_num_threads")
+    return None
+
+
+def _keep_to_quota(library: Any) -> None:
+    """No more threads than a container may run: threads that wait for their turn hold up each product."""
+    limit, calls = quota(), _thread_calls(library)
+    if limit is not None and calls is not None and "OPENBLAS_NUM_THREADS" not in os.environ:
+        number, set_number = calls
+        set_number(min(number(), max(1, round(limit))))
 
 
 def _build(library: Any) -> str:
@@ -245,4 +273,4 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-__all__ = ["PRODUCTS", "State", "Status", "arrange", "load", "status", "threads"]
+__all__ = ["PRODUCTS", "State", "Status", "arrange", "load", "quota", "status", "threads"]

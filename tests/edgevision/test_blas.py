@@ -6,8 +6,11 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from edgevision import blas
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux needs another BLAS")
 
@@ -31,7 +34,7 @@ def run_process(program: str, cache: Path, **environment: str) -> subprocess.Com
     return subprocess.run([sys.executable, "-c", program], env=variables, capture_output=True, text=True)
 
 
-def run(program: str, cache: Path, **environment: str) -> dict[str, str]:
+def run(program: str, cache: Path, **environment: str) -> Any:
     """The JSON that `program` prints; its warnings are errors."""
     done = run_process("import warnings; warnings.simplefilter('error')\n" + program, cache, **environment)
     assert done.returncode == 0, done.stderr
@@ -216,3 +219,33 @@ print(json.dumps([*counts, count()]))
 def test_threads_without_a_fast_blas(cache: Path) -> None:
     program = "import edgevision\nwith edgevision.blas.threads(1):\n    import mlx.core\nprint('{}')"
     assert run(program, cache, EDGEVISION_BLAS="off") == {}
+
+
+QUOTAS = {
+    "version 2": ({"cpu.max": "150000 100000"}, 1.5),
+    "version 2, none": ({"cpu.max": "max 100000"}, None),
+    "version 1": ({"cpu/cpu.cfs_quota_us": "200000", "cpu/cpu.cfs_period_us": "100000"}, 2),
+    "version 1, none": ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, None),
+    "nothing": ({}, None),
+    "damaged": ({"cpu.max": ""}, None),
+}
+
+
+@pytest.mark.parametrize(("files", "expected"), QUOTAS.values(), ids=QUOTAS)
+def test_quota_of_a_container(tmp_path: Path, files: dict[str, str], expected: float | None) -> None:
+    (tmp_path / "cpu").mkdir()
+    for name, content in files.items():
+        (tmp_path / name).write_text(content + "\n")
+    assert blas.quota(tmp_path) == expected
+
+
+@pytest.mark.parametrize(("environment", "expected"), [({}, 1), ({"OPENBLAS_NUM_THREADS": "3"}, 3)])
+def test_threads_keep_to_the_quota(cache: Path, environment: dict[str, str], expected: int) -> None:
+    """Fewer threads than cores where a container may not run them; what the user asks for wins."""
+    program = """
+import ctypes, edgevision
+edgevision.blas.quota = lambda: 1.2
+import mlx.core
+print(ctypes.CDLL(edgevision.blas.status().library).scipy_openblas_get_num_threads())
+"""
+    assert run(program, cache, **environment) == expected
