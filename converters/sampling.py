@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import pairwise, product
 from math import lcm
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -162,11 +162,10 @@ def general_traces(tracer: Tracer, bounds: Mapping[str, Dim]) -> General:
     first: ConversionError | None = None
     for base in BASES:
         try:
-            found = _attempt(tracer, dict(bounds), base)
+            return _attempt(tracer, dict(bounds), base)
         except (CaptureError, ShapeError) as error:
             first = first or error
-            continue
-        return found
+            _refuse_loops(tracer, bounds, base, str(first.args[0]))
     for multiple in MULTIPLES:
         wider = {name: _multiplied(dim, multiple) for name, dim in bounds.items()}
         for base in (multiple, 4 * multiple):
@@ -177,6 +176,26 @@ def general_traces(tracer: Tracer, bounds: Mapping[str, Dim]) -> General:
             return _relaxed(tracer, found, bounds, base)
     assert first is not None
     raise first
+
+
+def _refuse_loops(tracer: Tracer, bounds: Mapping[str, Dim], base: int, reason: str) -> None:
+    """CaptureError where every further step of a dimension adds operations: a loop over it, which no larger
+    size and no multiple will make constant."""
+    pools = {name: _pool(dim, base, 4 * index) for index, (name, dim) in enumerate(bounds.items())}
+    if not all(pools.values()):
+        return
+    first = {name: pool[0] for name, pool in pools.items()}
+    for name, pool in pools.items():
+        try:
+            counts = [len(tracer({**first, name: size}).records) for size in pool[:4]]
+        except CaptureError:
+            continue
+        steps = [b - a for a, b in pairwise(counts)]
+        if len(steps) == 3 and min(steps) > 0 and len(set(steps)) == 1:
+            raise CaptureError(
+                f"the function loops over {name}, {steps[0]} operations a step: {reason}",
+                hint=f"fix {name}, or give it a few sizes of its own as separate functions",
+            )
 
 
 def _multiplied(dim: Dim, multiple: int) -> Dim:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -30,7 +31,8 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str |
     columns: the heads. rows: one sequence per row, as long as `columns`.
     """
     rows = [tuple(row) for row in rows]
-    result = Table(title=title, title_justify="left")
+    shown = None if title is None else _plain(title)
+    result = Table(title=shown, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for index, head in enumerate(columns):
         numeric = bool(rows) and all(isinstance(row[index], int | float) for row in rows)
         result.add_column(_plain(head), justify="right" if numeric else "left", overflow="fold")

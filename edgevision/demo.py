@@ -9,64 +9,107 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from mlx.utils import tree_reduce
 
+import converters as cv
 from converters.storage import claim, replacing_file
 from edgevision import runs
 from edgevision.console import console, out, strip_escapes, table
 from edgevision.data import ImageSet, find, load
-from edgevision.errors import UserError
+from edgevision.errors import UsageError, UserError
 from edgevision.export import to_coreml, to_onnx
 from edgevision.inference import open_classifier
 from edgevision.inference.agreement import all_logits, compared
 from edgevision.inference.evaluation import unit_range
 from edgevision.pictures import digit_array, open_picture
-from edgevision.training.recipe import recipe_of
-from edgevision.training.run import train_run
+from edgevision.training.recipe import Recipe, recipe_of
+from edgevision.training.run import begun, train_run
 
-ARTIFACTS = ("lenet.onnx", "lenet.mlpackage", "lenet-float32.mlpackage")
+FORMAT = 1  # of results.json
+DATA = {"mnist": "MNIST", "digits": "drawn digits"}
+# What is exported, as what, in which precision; None is the format's default.
+ARTIFACTS = {
+    "lenet.onnx": (to_onnx, None),
+    "lenet_fp16.onnx": (to_onnx, "float16"),
+    "lenet.mlpackage": (to_coreml, None),
+    "lenet_fp32.mlpackage": (to_coreml, "float32"),
+}
 FILES = (*ARTIFACTS, "picture.png", "results.json", "report.html")
 
 
 def run_demo(folder: Path, data: str | None, epochs: int | None, force: bool) -> dict[str, Any]:
     """Everything, into the run folder `folder`; gives what `results.json` holds.
 
-    A finished demo in `folder` is reported again, not trained again; an interrupted one goes on.
+    A finished demo in `folder` is shown again, not trained again; an interrupted one goes on.
+
+    Raises:
+        UsageError: `data` is neither mnist nor digits.
+        UserError: the demo in `folder` is of other data, or damaged.
+        OutputExists: `folder` is not ours.
     """
-    began = time.monotonic()
-    if runs.is_run(folder) and (folder / "results.json").is_file() and not force:
-        console.print(f"{folder} is there: this is its result (train it anew with --force)")
-        results = json.loads((folder / "results.json").read_text())
-        _print(results, folder)
+    if data is not None and data not in DATA:
+        raise UsageError(f"the demo has no data set {data!r}", hint=f"choose from {', '.join(DATA)}")
+    if not force and (folder / "results.json").is_file():
+        results = _finished(folder, data)
+        show(results, folder)
+        console.print(f"This demo was made before; edgevision demo --out {folder} --force makes it anew.")
         return results
-    chosen = data or _available_data()
-    recipe = recipe_of("lenet", "modern")
-    recipe = recipe if epochs is None else replace(recipe, epochs=epochs)
-    resume = not force and (runs.live_folder(folder) / "training.json").is_file()
-    trained = train_run("lenet", "modern", chosen, recipe, folder, resume=resume, force=force)
+    began = time.monotonic()
+    trained, recipe, chosen = _train(folder, data, epochs, force)
     claim(folder, FILES)
     run, test = runs.load(folder), load(chosen, "test")
-    seconds = _export(run, folder)
-    picture = _draw_picture(test, folder / "picture.png")
-    forms = {}
-    forms["run"], expected = _form(folder, test, None, picture[0])
+    seconds = _export(run)
+    picture, note = _draw_picture(folder / "picture.png")
+    forms = {"MLX": _form(folder, test, picture)}
+    expected = forms["MLX"].pop("logits")
     for name in ARTIFACTS:
-        forms[name], _ = _form(folder / name, test, expected, picture[0])
+        forms[name] = _form(folder / name, test, picture, expected)
+        del forms[name]["logits"]
     results = {
+        "format": FORMAT,
         "data": chosen,
-        "training": {**trained, "epochs": recipe.epochs},
+        "title": DATA[chosen],
         "machine": run.config["machine"]["about"],
+        "parameters": tree_reduce(lambda total, array: total + array.size, run.model.parameters(), 0),
+        "training": {**trained, "epochs": recipe.epochs},
         "export_seconds": seconds,
         "forms": forms,
-        "picture": {"file": "picture.png", "label": picture[2], "note": picture[1]},
+        "picture": {"file": "picture.png", "label": "3", "note": note},
+        "seconds": round(time.monotonic() - began, 1),
     }
-    results["seconds"] = round(time.monotonic() - began, 1)
-    with replacing_file(folder / "results.json") as new:
-        new.write_text(json.dumps(results, indent=1))
     from edgevision.report import write_report
 
-    write_report(run, test, results, folder / "report.html")
-    _print(results, folder)
+    write_report(run, test, expected, results, folder / "report.html")
+    with replacing_file(folder / "results.json") as new:
+        new.write_text(json.dumps(results, indent=1))
+    show(results, folder)
     return results
+
+
+def _finished(folder: Path, data: str | None) -> dict[str, Any]:
+    """The results of the demo in `folder`."""
+    again = "--force makes it anew"
+    try:
+        results = json.loads((folder / "results.json").read_bytes())
+        if results["format"] != FORMAT:
+            raise ValueError(f"format {results['format']}")
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{folder / 'results.json'} is damaged: {error}", hint=again) from error
+    if data not in (None, results["data"]):
+        raise UserError(f"{folder} holds a demo on {results['data']}", hint=f"{again}, --out another one")
+    return results
+
+
+def _train(folder: Path, data: str | None, epochs: int | None, force: bool) -> tuple[Any, Any, str]:
+    """Train, or go on where a demo was interrupted: the results, the recipe, the data set."""
+    before = None if force else begun(folder)
+    if before is not None:
+        console.print(f"{folder}: going on with what was begun", markup=False)
+    recipe = Recipe(**before["recipe"]) if before else recipe_of("lenet", "modern")
+    recipe = recipe if epochs is None else replace(recipe, epochs=epochs)
+    chosen = data or (before["data"] if before else _available_data())
+    trained = train_run("lenet", "modern", chosen, recipe, folder, resume=before is not None, force=force)
+    return trained, recipe, chosen
 
 
 def _available_data() -> str:
@@ -77,14 +120,15 @@ def _available_data() -> str:
         get(find("mnist"))
     except (UserError, OSError) as error:
         console.print(
-            f"MNIST cannot be had ({strip_escapes(str(error))}): using digits drawn by this package"
+            f"MNIST cannot be had ({strip_escapes(str(error))}): using digits drawn by this package",
+            markup=False,
         )
         return "digits"
     return "mnist"
 
 
-def _export(run: runs.Run, folder: Path) -> dict[str, float]:
-    """Write the three artefacts; seconds of each, the first imports of the converters left out."""
+def _export(run: runs.Run) -> dict[str, float]:
+    """Write the artefacts; seconds of each, the first imports of the converters left out."""
     import onnx  # noqa: F401
 
     import converters.capture
@@ -92,49 +136,39 @@ def _export(run: runs.Run, folder: Path) -> dict[str, float]:
     import converters.targets.onnx.write  # noqa: F401
 
     seconds = {}
-    writers = (
-        lambda: to_onnx(run, folder / ARTIFACTS[0]),
-        lambda: to_coreml(run, folder / ARTIFACTS[1]),
-        lambda: to_coreml(run, folder / ARTIFACTS[2], precision="float32"),
-    )
-    for name, write in zip(ARTIFACTS, writers, strict=True):
+    for name, (write, precision) in ARTIFACTS.items():
         began = time.monotonic()
-        write()
+        write(run, run.path / name, precision)
         seconds[name] = round(time.monotonic() - began, 3)
     return seconds
 
 
 def _form(
-    path: Path, test: ImageSet, expected: np.ndarray | None, picture: np.ndarray
-) -> tuple[dict[str, Any], np.ndarray]:
-    """Accuracy, agreement with MLX, size, what the picture is taken for; and the logits."""
-    console.print(f"checking {path.name} on {len(test):,} pictures")
+    path: Path, test: ImageSet, picture: np.ndarray, expected: np.ndarray | None = None
+) -> dict[str, Any]:
+    """One form: its logits, errors, agreement with MLX's logits, size, and what it takes the picture for."""
+    artifact = expected is not None
+    console.print(f"{path.name if artifact else 'MLX'}: {len(test):,} test pictures", markup=False)
     classifier = open_classifier(path)
     logits = all_logits(classifier, unit_range(test.images))
-    agreed = compared(logits if expected is None else expected, logits, classifier)
-    probabilities = classifier.probabilities(picture)[0]
-    best = int(probabilities.argmax())
-    found = {
-        **agreed,
+    functions = cv.inspect(path)["functions"].values() if artifact else ()
+    return {
+        **compared(expected if expected is not None else logits, logits, classifier),
+        "logits": logits,
         "errors": int((logits.argmax(axis=-1) != test.labels).sum()),
-        "bytes": _size(path / "weights.safetensors" if expected is None else path),
-        "classified": classifier.labels[best],
-        "probability": float(probabilities[best]),
+        "bytes": _size(path if artifact else path / "weights.safetensors"),
+        "operations": sum(sum(function["operations"].values()) for function in functions),
+        "top": classifier.top(picture),
     }
-    return found, logits
 
 
 def _size(path: Path) -> int:
-    return (
-        sum(f.stat().st_size for f in path.rglob("*") if f.is_file())
-        if path.is_dir()
-        else path.stat().st_size
-    )
+    """Bytes of a file, or of all files in a folder."""
+    return sum(f.stat().st_size for f in (path, *path.rglob("*")) if f.is_file())
 
 
-def _draw_picture(test: ImageSet, path: Path) -> tuple[np.ndarray, str, str]:
-    """A 3, black on white and larger than the model takes, drawn by us: (array, what was done to it,
-    label)."""
+def _draw_picture(path: Path) -> tuple[np.ndarray, str]:
+    """Write a 3, black on white and larger than the network takes; as an array, and what was done to it."""
     from PIL import Image, ImageDraw
 
     picture = Image.new("L", (200, 200), 255)
@@ -143,30 +177,30 @@ def _draw_picture(test: ImageSet, path: Path) -> tuple[np.ndarray, str, str]:
         draw.arc(box, 200, 450, fill=20, width=15)
     with replacing_file(path) as new:
         picture.save(new, format="PNG")
-    array, note = digit_array(open_picture(path))
-    return array, note, "3"
+    return digit_array(open_picture(path))
 
 
-def _print(results: dict[str, Any], folder: Path) -> None:
-    """The one table."""
+def show(results: dict[str, Any], folder: Path) -> None:
+    """Print the one table, and where the report is."""
+    count = next(iter(results["forms"].values()))["pictures"]
     rows = [
         [
             name,
             form["precision"],
             f"{100 * form['errors'] / form['pictures']:.2f} %",
-            f"{form['same_class']:,} of {form['pictures']:,}",
+            f"{form['same_class']:,}",
             f"{form['max_rel']:.1e}",
-            f"{form['bytes'] / 1000:.0f} kB",
-            f"{form['classified']} ({form['probability']:.1%})",
+            f"{form['bytes'] / 1000:,.0f} kB",
+            f"{form['top'][0]['label']} {form['top'][0]['probability']:.1%}",
         ]
         for name, form in results["forms"].items()
     ]
-    heads = ["form", "precision", "test error", "same class as MLX", "max rel", "size", "the picture"]
-    training = results["training"]
-    out.print(table(heads, rows, title=f"LeNet on {results['data']}"))
-    out.print(
-        f"{training['epochs']} epochs in {training['seconds']:.0f} s; export: "
-        + ", ".join(f"{name} {seconds:.2f} s" for name, seconds in results["export_seconds"].items())
-        + f"; all in {results['seconds']:.0f} s on {results['machine']}"
-    )
-    out.print(f"report: {folder / 'report.html'}")
+    heads = ["form", "type", "error", "as MLX", "max rel", "size", "picture"]
+    out.print(table(heads, rows, title=f"LeNet on {results['title']}, {count:,} test pictures"))
+    training, seconds = results["training"], results["export_seconds"]
+    out.print("as MLX: pictures with the same class; max rel: largest difference by the largest logit")
+    out.print(f"training: {training['epochs']} epochs, {training['seconds']:.0f} s")
+    told = ", ".join(f"{name} {value:.2f} s" for name, value in seconds.items())
+    out.print(f"export, imports not counted: {told}")
+    out.print(f"all: {results['seconds']:.0f} s on {strip_escapes(results['machine'])}", markup=False)
+    out.print(f"report: {folder / 'report.html'}", markup=False)

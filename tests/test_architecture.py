@@ -111,7 +111,8 @@ def test_file_keeps_the_house_rules(path: Path) -> None:
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             lines = (node.end_lineno or node.lineno) - node.lineno + 1
-            assert lines <= FUNCTION_LINES_MAX, f"{node.name} has {lines} lines"
+            if path in SOURCES:  # a test's function may be a table of cases
+                assert lines <= FUNCTION_LINES_MAX, f"{node.name} has {lines} lines"
 
 
 @pytest.mark.parametrize("path", [path for path in SOURCES if "__all__" in path.read_text()], ids=name_of)

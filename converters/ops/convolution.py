@@ -152,13 +152,64 @@ def _expand_channels_last(op: str) -> Any:
     return expand
 
 
+_CHANNELS_FIRST = _expand_channels_last("Convolution")
+
+
+def _expand_convolution(b: Builder, x: Value, weight: Value, *bias: Value, **attrs: Any) -> Value | None:
+    """To a plain convolution, step by step, each for targets that refuse the one before: channels first; a
+    spread input with a flipped kernel (a transposed convolution); zeros between the elements; no flip; no
+    negative padding."""
+    if not attrs["channels_first"]:
+        return _CHANNELS_FIRST(b, x, weight, *bias, **attrs)
+    count = len(attrs["strides"])
+    spread = any(d != 1 for d in attrs["input_dilation"])
+    if spread and attrs["flip"]:
+        x, attrs["input_dilation"] = _with_zeros_between(b, x, attrs["input_dilation"]), (1,) * count
+    elif spread or attrs["flip"]:
+        weight, attrs["flip"] = _flipped(b, weight), not attrs["flip"]
+    elif min(*attrs["low"], *attrs["high"]) < 0:
+        start = (0, 0, *(max(0, -low) for low in attrs["low"]))
+        cut = (0, 0, *(max(0, -high) for high in attrs["high"]))
+        end = tuple(size - less for size, less in zip(x.shape, cut, strict=True))
+        x = b("Slice", x, start=start, end=end, strides=(1,) * len(start))
+        attrs["low"], attrs["high"] = (tuple(max(0, p) for p in attrs[side]) for side in ("low", "high"))
+    else:
+        return None
+    return b("Convolution", x, weight, *bias, **attrs)
+
+
+def _flipped(b: Builder, weight: Value) -> Value:
+    spatial_sizes = weight.shape[2:]
+    count = len(spatial_sizes)
+    return b(
+        "Slice",
+        weight,
+        start=(0, 0, *(size - 1 for size in spatial_sizes)),
+        end=(*weight.shape[:2], *(-1,) * count),
+        strides=(1, 1, *(-1,) * count),
+    )
+
+
+def _with_zeros_between(b: Builder, x: Value, dilation: tuple[int, ...]) -> Value:
+    """d - 1 zeros after each element of an axis, without those after the last."""
+    n, c, *sizes = x.shape
+    apart = b("Reshape", x, shape=(n, c, *(part for size in sizes for part in (size, 1))))
+    after = tuple(d - 1 for d in dilation)
+    high = (0, 0, *(part for more in after for part in (0, more)))
+    padded = b("Pad", apart, b.constant(0, dtype=x.dtype), low=(0,) * len(high), high=high)
+    whole = tuple(size * d for size, d in zip(sizes, dilation, strict=True))
+    joined = b("Reshape", padded, shape=(n, c, *whole))
+    end = (n, c, *(size - more for size, more in zip(whole, after, strict=True)))
+    return b("Slice", joined, start=(0,) * len(end), end=end, strides=(1,) * len(end))
+
+
 OPS = (
     Op(
         "Convolution",
         CONVOLUTION_ATTRS,
         in_float32(_convolution),
         _convolution_shape,
-        _expand_channels_last("Convolution"),
+        _expand_convolution,
     ),
     Op(
         "MaxPool",

@@ -12,6 +12,7 @@ import numpy as np
 from converters.dtypes import is_float, numpy_dtype
 from converters.graph import Value
 from converters.ops.definition import Inferred, Op, broadcast, broadcasting, comparing, in_float32, same
+from converters.ops.expansions import EXPANSIONS
 
 
 def erf_array(x: np.ndarray) -> np.ndarray:
@@ -141,15 +142,24 @@ def _equal(x: np.ndarray, y: np.ndarray, equal_nan: bool) -> np.ndarray:
 
 OPS = (
     *(Op(name, (), meaning, same) for name, meaning in UNARY.items()),
-    *(Op(name, (), in_float32(meaning), same) for name, meaning in FLOAT_UNARY.items()),
+    *(Op(name, (), in_float32(meaning), same, EXPANSIONS.get(name)) for name, meaning in FLOAT_UNARY.items()),
     *(Op(name, (), meaning, broadcasting) for name, meaning in BINARY.items()),
-    *(Op(name, (), in_float32(meaning), broadcasting) for name, meaning in FLOAT_BINARY.items()),
+    *(
+        Op(name, (), in_float32(meaning), broadcasting, EXPANSIONS.get(name))
+        for name, meaning in FLOAT_BINARY.items()
+    ),
     *(Op(name, (), meaning, comparing) for name, meaning in COMPARISONS.items()),
     Op("Equal", ("equal_nan",), _equal, comparing),
     Op("LogicalNot", (), np.logical_not, comparing),
     Op("BitwiseInvert", (), np.bitwise_not, same),
     Op("Select", (), np.where, broadcasting),
-    Op("DivMod", (), lambda x, y: (_floor_divide(x, y), np.remainder(x, y)), _divmod_shapes),
+    Op(
+        "DivMod",
+        (),
+        lambda x, y: (_floor_divide(x, y), np.remainder(x, y)),
+        _divmod_shapes,
+        EXPANSIONS["DivMod"],
+    ),
     Op("AsType", ("dtype",), _cast, lambda x, dtype: [(x.shape, dtype)]),
     Op("View", ("dtype",), lambda x, dtype: x.view(numpy_dtype(dtype)), _view_shape),
 )

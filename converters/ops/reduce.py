@@ -78,6 +78,54 @@ def _scan(x: np.ndarray, kind: str, axis: int, reverse: bool, inclusive: bool, d
     return np.moveaxis(result[::-1] if reverse else result, 0, axis).astype(target)
 
 
+COMBINED = {"sum": "Add", "prod": "Multiply", "max": "Maximum", "min": "Minimum", "logaddexp": "LogAddExp"}
+
+
+def _expand_scan(
+    b: Builder, x: Value, kind: str, axis: int, reverse: bool, inclusive: bool, dtype: str
+) -> Value:
+    """Over a known size in steps that double; over one that varies by reducing a triangle."""
+    x = x if x.dtype == dtype else b("AsType", x, dtype=dtype)
+    size = x.shape[axis]
+    neutral = b.constant(scan_identity(kind, numpy_dtype(dtype)), dtype=dtype)
+    if not isinstance(size, int):
+        return _expand_scan_dynamic(b, x, neutral, kind, axis, reverse, inclusive)
+
+    def shifted(value: Value, count: int) -> Value:
+        if count >= size:
+            return b("Broadcast", neutral, shape=x.shape)
+        filled = b("Broadcast", neutral, shape=(*x.shape[:axis], count, *x.shape[axis + 1 :]))
+        start, end = [0] * len(x.shape), list(x.shape)
+        start[axis], end[axis] = (count, size) if reverse else (0, size - count)
+        kept = b("Slice", value, start=tuple(start), end=tuple(end), strides=(1,) * len(start))
+        return b("Concatenate", *((kept, filled) if reverse else (filled, kept)), axis=axis)
+
+    x = x if inclusive or not size else shifted(x, 1)
+    step = 1
+    while step < size:
+        x = b(COMBINED[kind], x, shifted(x, step))
+        step *= 2
+    return x
+
+
+def _expand_scan_dynamic(
+    b: Builder, x: Value, neutral: Value, kind: str, axis: int, reverse: bool, inclusive: bool
+) -> Value:
+    size, last = x.shape[axis], len(x.shape) - 1
+    order = (*(i for i in range(last + 1) if i != axis), axis)
+    moved = b("Transpose", x, axes=order) if axis != last else x
+    places = b("Arange", start=0, step=1, size=size, dtype="int32")
+    row, column = (b("Reshape", places, shape=shape) for shape in ((size, 1), (1, size)))
+    row, column = (column, row) if reverse else (row, column)
+    seen = b("GreaterEqual" if inclusive else "Greater", row, column)
+    triangle = b("Select", seen, b("Reshape", moved, shape=(*moved.shape[:-1], 1, size)), neutral)
+    if kind == "logaddexp":
+        y = b("Reshape", b("LogSumExp", triangle, axis=last + 1), shape=moved.shape)
+    else:
+        y = b("Reduce", triangle, kind=kind, axes=(last + 1,), keepdims=False, dtype=x.dtype)
+    return y if axis == last else b("Transpose", y, axes=tuple(int(i) for i in np.argsort(order)))
+
+
 def scan_identity(kind: str, dtype: np.dtype[Any]) -> Any:
     """The value that leaves a running `kind` as it is."""
     if kind in ("sum", "prod"):
@@ -137,6 +185,7 @@ OPS = (
         ("kind", "axis", "reverse", "inclusive", "dtype"),
         _scan,
         lambda x, dtype, **_: [(x.shape, dtype)],
+        _expand_scan,
     ),
     Op("Softmax", ("axis",), in_float32(_softmax), same),
     Op("LogSumExp", ("axis",), in_float32(_log_sum_exp), _kept, _expand_log_sum_exp),

@@ -9,7 +9,7 @@ import numpy as np
 from converters.dtypes import numpy_dtype
 from converters.errors import ShapeError
 from converters.graph import Builder, Value
-from converters.ops.definition import Inferred, Op
+from converters.ops.definition import Inferred, Op, size_as
 from converters.sizes import AnySize, Shape, floor_divide, product
 
 
@@ -63,6 +63,19 @@ def _as_strided(x: np.ndarray, shape: Any, strides: Any, offset: int) -> np.ndar
     return np.lib.stride_tricks.as_strided(flat, shape, [s * x.itemsize for s in strides]).copy()
 
 
+def _expand_as_strided(b: Builder, x: Value, shape: Shape, strides: Shape, offset: AnySize) -> Value:
+    """Elements of the flat array at positions that are known, or computed from the sizes."""
+    rank = len(shape)
+    flat = b("Reshape", x, shape=(product(x.shape),))
+    positions = size_as(b, offset, "int32")
+    for axis, (size, stride) in enumerate(zip(shape, strides, strict=True)):
+        steps = b("Arange", start=0, step=1, size=size, dtype="int32")
+        steps = b("Multiply", steps, size_as(b, stride, "int32"))
+        spread = tuple(size if i == axis else 1 for i in range(rank))
+        positions = b("Add", positions, b("Reshape", steps, shape=spread))
+    return b("Gather", flat, positions, axis=0)
+
+
 def _arange(start: Any, step: Any, size: int, dtype: str) -> np.ndarray:
     return (start + step * np.arange(size)).astype(numpy_dtype(dtype))
 
@@ -109,7 +122,13 @@ OPS = (
     Op("Split", ("sizes", "axis"), _split, _split_shapes),
     Op("Slice", ("start", "end", "strides"), _slice, _slice_shape),
     Op("Pad", ("low", "high"), _pad, _pad_shape),
-    Op("AsStrided", ("shape", "strides", "offset"), _as_strided, lambda x, shape, **_: [(shape, x.dtype)]),
+    Op(
+        "AsStrided",
+        ("shape", "strides", "offset"),
+        _as_strided,
+        lambda x, shape, **_: [(shape, x.dtype)],
+        _expand_as_strided,
+    ),
     Op("Arange", ("start", "step", "size", "dtype"), _arange, lambda size, dtype, **_: [((size,), dtype)]),
     Op(
         "Dimension",

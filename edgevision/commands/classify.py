@@ -35,13 +35,11 @@ def classify(
             failed += 1
             console.print(f"edgevision: {strip_escapes(str(error))}", markup=False)
             continue
-        probabilities = classifier.probabilities(array)[0]
-        order = probabilities.argsort()[::-1][:top]
-        found = [{"label": classifier.labels[i], "probability": float(probabilities[i])} for i in order]
+        found = classifier.top(array, top)
         results.append({"picture": str(path), "note": note, "top": found})
         if not json:
             rows = [[entry["label"], f"{entry['probability']:.2%}"] for entry in found]
-            out.print(table(["class", "probability"], rows, title=f"{strip_escapes(str(path))} ({note})"))
+            out.print(table(["class", "probability"], rows, title=f"{path} ({note})"))
     if json:
         typer.echo(dumps({"model": str(model), "runtime": classifier.runtime, "pictures": results}))
     if failed:

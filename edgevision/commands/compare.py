@@ -21,15 +21,20 @@ def compare(
     """
     from json import dumps
 
+    from edgevision.console import out, strip_escapes
     from edgevision.inference.agreement import agreement
 
     result = agreement(run, artifact, count)
     if json:
         typer.echo(dumps(result))
     else:
-        typer.echo(f"{artifact}: {result['verdict']} on {result['runtime']}")
-        typer.echo(f"  {result['precision']}, tolerance {result['tolerance']:g}")
-        typer.echo(f"  max abs {result['max_abs']:.3g}, max rel {result['max_rel']:.3g}")
-        typer.echo(f"  same class for {result['same_class']} of {result['pictures']} pictures")
+        lines = (
+            f"{artifact}: {result['verdict']} on {result['runtime']}",
+            f"  {result['precision']}, tolerance {result['tolerance']:g}",
+            f"  max abs {result['max_abs']:.3g}, max rel {result['max_rel']:.3g}",
+            f"  same class for {result['same_class']:,} of {result['pictures']:,} {result['data']} pictures",
+        )
+        for line in lines:
+            out.print(strip_escapes(line), markup=False)
     if not result["ok"]:
         raise typer.Exit(1)

@@ -18,6 +18,8 @@ def demo(
 ) -> None:
     """Train LeNet, convert it to ONNX and Core ML, prove both, classify a picture, write report.html.
 
+    Exit code 1 where an artefact does not agree with MLX. A demo that is there already is shown again.
+
     \b
     Examples:
       edgevision demo
@@ -25,4 +27,6 @@ def demo(
     """
     from edgevision.demo import run_demo
 
-    run_demo(out, data, epochs, force)
+    results = run_demo(out, data, epochs, force)
+    if not all(form["ok"] for form in results["forms"].values()):
+        raise typer.Exit(1)

@@ -25,6 +25,7 @@ def export(
     """
     from edgevision import runs
     from edgevision.console import out as printer
+    from edgevision.console import strip_escapes
     from edgevision.errors import UsageError
     from edgevision.export import export_run
     from edgevision.inference.agreement import agreement
@@ -34,6 +35,7 @@ def export(
     loaded = runs.load(run)
     for path in export_run(loaded, to, out, precision, force):
         result = agreement(run, path, count=64)
-        printer.print(f"{path}: {result['verdict']}, max rel {result['max_rel']:.2g} on {result['runtime']}")
+        told = f"{result['verdict']}, max rel {result['max_rel']:.2g} on {result['runtime']}"
+        printer.print(strip_escapes(f"{path}: {told}"), markup=False)
         if not result["ok"]:
             raise typer.Exit(1)

@@ -17,18 +17,22 @@ from edgevision.inference.evaluation import data_of, unit_range
 def agreement(
     run: Path, artifact: Path, count: int | None = 256, rtol: float | None = None
 ) -> dict[str, Any]:
-    """ok, verdict, max_abs, max_rel, tolerance, runtime, and how often both give the same class.
+    """Both on the same test pictures.
 
-    The pictures are the first test pictures of the run's data set, or drawn digits where it is not there.
+    Gives `ok`, `verdict`, `max_abs`, `max_rel`, `tolerance`, `precision`, `runtime`, the data set's name as
+    `data`, how many `pictures` there were, and for how many of them both give the `same_class`.
 
     Raises:
-        UserError: the two have different classes.
+        UserError: `run` is no run folder, or the two have different classes.
     """
     one, other = open_classifier(run), open_classifier(artifact)
-    if len(one.labels) != len(other.labels):
-        raise UserError(f"{run} has {len(one.labels)} classes, {artifact} has {len(other.labels)}")
-    images = unit_range(pictures(run, count).images)
-    return compared(all_logits(one, images), all_logits(other, images), other, rtol)
+    if one.kind != "run":
+        raise UserError(f"{run} is no run folder", hint="edgevision compare RUN ARTEFACT")
+    if one.labels != other.labels:
+        raise UserError(f"{artifact} has other classes than {run}", hint="export the run anew")
+    data, test = pictures(run, count)
+    images = unit_range(test.images)
+    return {"data": data, **compared(all_logits(one, images), all_logits(other, images), other, rtol)}
 
 
 def all_logits(classifier: Classifier, images: np.ndarray, batch: int = 1000) -> np.ndarray:
@@ -54,9 +58,10 @@ def compared(
     }
 
 
-def pictures(run: Path, count: int | None) -> ImageSet:
-    """Test pictures for a run."""
+def pictures(run: Path, count: int | None) -> tuple[str, ImageSet]:
+    """The first test pictures of the run's data set, and its name; drawn digits where it is not there."""
+    name = data_of(run) or "digits"
     try:
-        return load(data_of(run) or "digits", "test", count)
+        return name, load(name, "test", count)
     except UserError:
-        return load("digits", "test", count)
+        return "digits", load("digits", "test", count)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from converters.compare import TOLERANCES
 from edgevision.errors import UserError
 
 
@@ -29,16 +32,23 @@ class Classifier:
     runtime: str
     precision: str = "float32"
 
-    def probabilities(self, images: np.ndarray) -> np.ndarray:
-        """Softmax of the logits, float64 (N, classes)."""
-        scores = self.logits(images).astype(np.float64)
-        scores = np.exp(scores - scores.max(axis=-1, keepdims=True))
-        return scores / scores.sum(axis=-1, keepdims=True)
+    def top(self, image: np.ndarray, count: int = 5) -> list[dict[str, Any]]:
+        """The most probable classes of one picture (1, 28, 28, 1): `label` and `probability`, best first."""
+        probabilities = softmax(self.logits(image))[0]
+        order = np.argsort(-probabilities, kind="stable")[:count]
+        return [{"label": self.labels[i], "probability": float(probabilities[i])} for i in order]
 
     def predict(self, images: np.ndarray, batch: int = 1000) -> np.ndarray:
         """The most probable class of each picture; int64 (N,)."""
         parts = [self.logits(images[i : i + batch]).argmax(axis=-1) for i in range(0, len(images), batch)]
         return np.concatenate(parts)
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities, float64 (N, classes)."""
+    scores = logits.astype(np.float64)
+    scores = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    return scores / scores.sum(axis=-1, keepdims=True)
 
 
 def open_classifier(path: Path) -> Classifier:
@@ -51,15 +61,25 @@ def open_classifier(path: Path) -> Classifier:
     if not path.exists():
         raise UserError(f"{path} is not there", hint="train a model: edgevision train lenet --out runs/lenet")
     if path.is_dir() and path.suffix != ".mlpackage":
-        if (path / "config.json").is_file() and (path / "weights.safetensors").is_file():
+        if (path / "training.json").is_file() or (path / "weights.safetensors").is_file():
             return _open_run(path)
-        inside = sorted([*path.glob("onnx/model.onnx"), *path.glob("*.onnx"), *path.glob("*.mlpackage")])
-        if not inside:
-            raise UserError(
-                f"{path} holds neither a run nor an artefact", hint="give a run folder, .onnx or .mlpackage"
-            )
-        return open_classifier(inside[0])
+        return _open_artifact(find_artifact(path))
     return _open_artifact(path)
+
+
+def find_artifact(folder: Path) -> Path:
+    """The artefact in an export folder: the ONNX file of the highest precision, else the Core ML package.
+
+    Raises:
+        UserError: there is none.
+    """
+    for pattern in ("onnx/model.onnx", "onnx/*.onnx", "*.onnx", "*.mlpackage"):
+        found = sorted(folder.glob(pattern))
+        if found:
+            return found[0]
+    raise UserError(
+        f"{folder} holds neither a run nor an artefact", hint="give a run folder, .onnx or .mlpackage"
+    )
 
 
 def _open_run(path: Path) -> Classifier:
@@ -69,23 +89,26 @@ def _open_run(path: Path) -> Classifier:
 
     run = runs.load(path)
     device = "Metal" if mx.default_device() == mx.Device(mx.gpu) else "CPU"
-    return Classifier(lambda x: np.array(run.model(mx.array(x))), run.labels, "run", f"MLX ({device})")
+    runtime = f"MLX {version('mlx')} ({device})"
+    return Classifier(lambda x: np.array(run.model(mx.array(x))), run.labels, "run", runtime)
 
 
 def _open_artifact(path: Path) -> Classifier:
     from converters import load
 
     model = load(path)
-    labels = model.metadata.get("labels")
+    labels, precision = model.metadata.get("labels"), model.metadata.get("precision", "float32")
     if len(model.inputs) != 1 or len(model.outputs) != 1 or not isinstance(labels, list):
         raise UserError(f"{path} is no classifier: it needs one input, one output and labels")
-    (name,), (output,) = model.inputs, model.outputs
+    ((name, _),), ((output, spec),) = model.inputs.items(), model.outputs.items()
+    if spec.shape[-1:] != (len(labels),) or precision not in TOLERANCES:
+        raise UserError(
+            f"{path} is damaged: its metadata does not fit what it computes", hint="export it anew"
+        )
     kind = "onnx" if path.suffix == ".onnx" else "coreml"
 
     def logits(images: np.ndarray) -> np.ndarray:
         fed = np.repeat(images, 3, axis=-1).transpose(0, 3, 1, 2) if name == "pixel_values" else images
         return model(**{name: fed})[output]
 
-    return Classifier(
-        logits, tuple(map(str, labels)), kind, model.runtime, model.metadata.get("precision", "float32")
-    )
+    return Classifier(logits, tuple(map(str, labels)), kind, model.runtime, precision)

@@ -101,8 +101,17 @@ def machine() -> str:
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     status = blas.status()
-    library = status.build if status.state == "loaded" else str(status)
-    return f"{platform.system()} {platform.machine()}, {cores} cores, BLAS: {library}"
+    library = " ".join(str(status.build).split()[:2]) if status.state == "loaded" else str(status)
+    facts = [f"{platform.system()} {platform.machine()}", _processor(), f"{cores} cores", f"BLAS: {library}"]
+    return ", ".join(fact for fact in facts if fact)
+
+
+def _processor() -> str:
+    """What Linux calls the first processor; empty where it does not say."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    named = (line.partition(":")[2] for line in lines if line.startswith("model name"))
+    return " ".join(next(named, "").split())
 
 
 def _sysctl(name: str) -> str:

@@ -8,8 +8,8 @@ an argument's shape is a dynamic dimension; `sizes` are what it is set to when t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import mlx.core as mx
@@ -75,6 +75,7 @@ class Case:
         args: its inputs.
         sizes: dimensions to run it at.
         tolerance: relative to the result's largest magnitude, where the default of the dtype is too strict.
+        refused: target to what its UnsupportedOp says, for known gaps.
     """
 
     name: str
@@ -83,6 +84,7 @@ class Case:
     args: tuple[Arg, ...]
     sizes: Sequence[dict[str, int]] = ({},)
     tolerance: float | None = None
+    refused: Mapping[str, str] = field(default_factory=dict)
 
 
 def case(name: str, fn: Callable[..., Any], *args: Arg, ops: str = "", **more: Any) -> Case:

@@ -61,7 +61,7 @@ MOVES = (
     case("Slice backwards from", lambda x: x[3:0:-2], Arg((5, 2))),
     case("Slice strided to the end", lambda x: x[1::3], Arg((8, 2))),
     case("Slice nothing", lambda x: x[2:2], Arg((4, 2))),
-    case("Split roll", lambda x: mx.roll(x, 2, axis=0), Arg((5, "n"))),
+    case("Split roll", lambda x: mx.roll(x, 2, 0), Arg((5, "n"))),
     *typed(case("Pad", lambda x: mx.pad(x, [(1, 2), (0, 3)], constant_values=1), Arg((2, 3))), *EVERY),
     case("Pad dynamic", lambda x: mx.pad(x, [(0, 0), (2, 1), (0, 0)]), X),
     case("Pad edge", lambda x: mx.pad(x, 2, mode="edge"), Arg((3, 4)), ops="SliceUpdate"),

@@ -148,7 +148,7 @@ def test_a_loop_over_the_length_is_refused_with_both_sizes():
             h = h * 0.5 + x[:, i]
         return h
 
-    with pytest.raises(cv.CaptureError, match="depends on the size") as caught:
+    with pytest.raises(cv.CaptureError, match="loops over length") as caught:
         cv.capture(recurrence, {"x": cv.Spec(("b", "length", 3))})
     assert "fix length" in str(caught.value)
     assert "length=" in str(caught.value)

@@ -147,6 +147,7 @@ def recurrences() -> Iterator[Case]:
     sequence, batch, size, hidden = 4, 2, 3, 5
     x, h, c = random(sequence, batch, size), random(batch, hidden), random(batch, hidden)
     w, r, b = random(hidden, size), random(hidden, hidden), random(hidden)
+    w3, r3, b3 = random(3 * hidden, size), random(3 * hidden, hidden), random(3 * hidden)
     for direction, rows in {"forward": x, "reverse": x[::-1]}.items():
         state, steps = h, []
         for row in rows:
@@ -168,7 +169,6 @@ def recurrences() -> Iterator[Case]:
             [np.stack(steps), state],
             (15, 18),
         )
-        w3, r3, b3 = random(3 * hidden, size), random(3 * hidden, hidden), random(3 * hidden)
         steps = gru_steps(rows, h, w3, r3, b3, None)
         yield Case(
             f"gru {direction}",

@@ -19,7 +19,7 @@ def filled(module: nn.Module) -> nn.Module:
     vectors = [
         (name, mx.array(random.uniform(0.5, 1.5, array.shape).astype(np.float32)))
         for name, array in tree_flatten(module.parameters())
-        if array.ndim == 1
+        if isinstance(array, mx.array) and array.ndim == 1
     ]
     module.load_weights(vectors, strict=False)
     module.eval()

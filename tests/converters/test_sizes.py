@@ -77,7 +77,9 @@ def test_text_is_read_back():
 )
 def test_fit_finds_the_polynomial(formula):
     names = ("b", "h", "w")
-    grid: list[dict[str, int]] = [dict(zip(names, point, strict=True)) for point in every((2, 3), (5, 6, 8), (4, 7, 9))]
+    grid: list[dict[str, int]] = [
+        dict(zip(names, point, strict=True)) for point in every((2, 3), (5, 6, 8), (4, 7, 9))
+    ]
     size = Fitter(grid).fit([formula(**sizes) for sizes in grid])
     assert size is not None
     assert at(size, {"b": 11, "h": 13, "w": 17}) == formula(11, 13, 17)

@@ -10,6 +10,7 @@ import pytest
 
 from edgevision.cli import main
 from edgevision.data import load
+from edgevision.demo import ARTIFACTS
 from edgevision.inference import open_classifier
 from edgevision.inference.evaluation import unit_range
 
@@ -187,7 +188,7 @@ def test_damaged_artefacts_are_one_line(exported, tmp_path, capsys, file):
 
 
 def test_the_demo_leaves_everything_that_it_names(demo):
-    for name in ("lenet.onnx", "lenet.mlpackage", "report.html", "results.json", "picture.png", "curve.png"):
+    for name in (*ARTIFACTS, "report.html", "results.json", "picture.png", "curve.png"):
         assert (demo / name).exists(), name
     results = json.loads((demo / "results.json").read_text())
     for name, form in results["forms"].items():
@@ -218,7 +219,12 @@ def test_the_report_needs_nothing_from_elsewhere(demo):
     page = (demo / "report.html").read_text()
     assert not re.findall(r"""(?:src|href)=["'](?!data:)""", page)
     assert "http" not in page.replace("http-equiv", "")
-    for heading in ("Learning", "What is taken for what", "Wrongly classified", "What the first layer sees"):
+    for heading in (
+        "One network, every form",
+        "Training loss",
+        "What is taken for what",
+        "Wrongly classified",
+    ):
         assert heading in page
 
 
@@ -232,10 +238,11 @@ def test_the_report_escapes_what_it_did_not_write(demo, tmp_path):
     hostile = ('<script>alert("x")</script>', "\x1b[31mred", "$\\frac{1}{2}$", *"3456789")
     run, test = runs.load(demo), load("digits", "test", 200)
     results = json.loads((demo / "results.json").read_text())
-    results["data"] = results["machine"] = hostile[0]
-    results["forms"]["run"]["runtime"] = hostile[1]
+    results["title"] = results["machine"] = hostile[0]
+    results["forms"]["MLX"]["runtime"] = hostile[1]
     shuffled = ImageSet(test.images, np.roll(test.labels, 1), hostile)
-    write_report(replace(run, labels=hostile), shuffled, results, tmp_path / "report.html")
+    logits = np.eye(10, dtype=np.float32)[test.labels]
+    write_report(replace(run, labels=hostile), shuffled, logits, results, tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text()
     assert "<script" not in page
     assert "&lt;script&gt;" in page

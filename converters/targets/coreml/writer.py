@@ -126,7 +126,7 @@ class Writer:
         self.operations.append(operation)
 
     def constant(self, given: Any, wish: str = "const") -> Ref:
-        """The name of a const operation; equal small ones are shared. Python numbers are int32 and float32."""
+        """The name of a const operation; equal small ones are shared. Numbers are int32 and float32."""
         array = np.asarray(given)
         if array.dtype == np.int64:
             array = array.astype(np.int32)

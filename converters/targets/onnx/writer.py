@@ -101,6 +101,10 @@ class Writer:
         """A vector of int32, for Slice and Gather."""
         return self.constant(np.array(list(values), np.int32), name="ints32")
 
+    def scalar(self, value: int) -> str:
+        """An int64 of rank 0, as Range takes it."""
+        return self.constant(np.array(value, np.int64), name="int")
+
     def shape(self, shape: Shape) -> str:
         """A vector of int64 with the sizes, computed from the inputs' shapes where they are named."""
         if is_static(shape):
