@@ -73,7 +73,7 @@ def train(
                 seconds = time.monotonic() - began
                 metrics.write(step=done, loss=mean, accuracy=accuracy, seconds=round(earlier + seconds, 3))
                 speed = (done - start) * batches.size / seconds
-                told = f"loss {mean:.4f}  accuracy {accuracy:.2%}  {speed:,.0f} images/s"
+                told = f"loss {mean:.3f}  acc {accuracy:.1%}  {speed:,.0f} images/s"
                 bar.update(task, completed=done, told=f"{told}  {peak_memory() / 2**20:,.0f} MiB")
             if done % batches.per_epoch == 0 or done == steps:
                 correct = float((predict(model, test.images) == test.labels).mean())

@@ -77,7 +77,7 @@ def draw_curve(records: list[dict[str, Any]], path: Path) -> None:
 
 def progress_bar() -> Progress:
     """The bar of a training, on stderr; its fields are `told` (text) and the steps."""
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[told]}"), TimeRemainingColumn())
+    columns = (BarColumn(10), MofNCompleteColumn(), TextColumn("{task.fields[told]}"), TimeRemainingColumn())
     return Progress(*columns, console=console, transient=False)
 
 
