@@ -6,8 +6,8 @@ import typer
 
 
 def bench(json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False) -> None:
-    """Measure on this machine: products, training step, export and inference of LeNet, beside PyTorch if
-    installed.
+    """Measure on this machine: LeNet's training, export and inference; others beside PyTorch's exporter where
+    it is installed.
 
     \b
     Examples:
@@ -19,9 +19,10 @@ def bench(json: Annotated[bool, typer.Option("--json", help="Print JSON for prog
     from edgevision.benchmark import measure
     from edgevision.console import out, table
 
-    found = measure()
+    found = {}
+    for title, rows in measure():
+        found[title] = rows
+        if not json:
+            out.print(table(["what", "figure"], list(rows.items()), title=title))
     if json:
         typer.echo(dumps(found))
-        return
-    for title, rows in found.items():
-        out.print(table(["what", "figure"], list(rows.items()), title=title))

@@ -1,13 +1,9 @@
-"""Figures of this machine. Two programs are compared in turns, so that a change of its speed hits both."""
+"""Figures of this machine, and of LeNet on it."""
 
 from __future__ import annotations
 
-import tempfile
-import time
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import mlx.core as mx
@@ -16,45 +12,14 @@ import numpy as np
 
 import converters as cv
 from edgevision import blas
+from edgevision.benchmark.timing import seconds
 from edgevision.data import CLASSES, ImageSet
 from edgevision.models.lenet import VARIANTS, Model
 from edgevision.training.watch import machine
 
 
-def measure() -> dict[str, dict[str, str]]:
-    """Tables of figures: title to what to figure."""
-    with tempfile.TemporaryDirectory() as folder:
-        tables = {"machine": _machine(), "LeNet (modern)": _lenet(Path(folder))}
-        if find_spec("torch"):
-            from edgevision.benchmark_torch import beside_torch
-
-            tables["beside PyTorch"] = beside_torch(Path(folder))
-        return tables
-
-
-def seconds(run: Callable[[], Any], repeat: int = 20, warm_up: int = 3) -> float:
-    """The median time of one call."""
-    for _ in range(warm_up):
-        run()
-    return median(_timed(run) for _ in range(repeat))
-
-
-def paired(one: Callable[[], Any], other: Callable[[], Any], repeat: int = 20) -> tuple[float, float, float]:
-    """Median seconds of both, called in turns, and the median ratio of the pairs (one / other)."""
-    for _ in range(3):
-        one()
-        other()
-    pairs = [(_timed(one), _timed(other)) for _ in range(repeat)]
-    return median(a for a, _ in pairs), median(b for _, b in pairs), median(a / b for a, b in pairs)
-
-
-def _timed(run: Callable[[], Any]) -> float:
-    began = time.perf_counter()
-    run()
-    return time.perf_counter() - began
-
-
-def _machine() -> dict[str, str]:
+def machine_figures() -> dict[str, str]:
+    """What computes here, and how fast."""
     x = mx.random.normal((1024, 1024))
     mx.eval(x)
     per_product = seconds(lambda: mx.eval(x @ x))
@@ -66,7 +31,8 @@ def _machine() -> dict[str, str]:
     }
 
 
-def _lenet(folder: Path) -> dict[str, str]:
+def lenet_figures(folder: Path) -> dict[str, str]:
+    """A training step, exports, and one picture in each form."""
     model = Model(VARIANTS["modern"])
     mx.eval(model.parameters())
     rows = {"training step, batch 64": f"{1000 * seconds(_training_step(model)):.1f} ms"}

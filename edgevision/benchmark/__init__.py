@@ -1,0 +1,27 @@
+"""What `edgevision bench` measures on this machine."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+__all__ = ["measure"]
+
+
+def measure() -> Iterator[tuple[str, dict[str, str]]]:
+    """Tables of figures as they come: a title, and what to figure. Those beside PyTorch only where it is
+    installed."""
+    from edgevision.benchmark.lenet import lenet_figures, machine_figures
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        yield "machine", machine_figures()
+        yield "LeNet (modern)", lenet_figures(folder)
+        if find_spec("torch"):
+            from edgevision.benchmark.beside_torch import cases, compared, products_alone
+
+            for title, make in cases().items():
+                yield f"{title}, beside PyTorch", compared(make(), folder)
+            yield "ViT-Ti/16 and the limit of this machine", products_alone(folder)
