@@ -33,7 +33,7 @@ def classify(
             array, note = digit_array(open_picture(path))
         except UserError as error:
             failed += 1
-            console.print(f"edgevision: {strip_escapes(str(error))}", markup=False)
+            console.print(f"edgevision: {strip_escapes(str(error))}", markup=False, soft_wrap=True)
             continue
         found = classifier.top(array, top)
         results.append({"picture": str(path), "note": note, "top": found})
