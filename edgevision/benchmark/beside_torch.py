@@ -21,7 +21,7 @@ import torch
 
 import converters as cv
 from edgevision.benchmark import networks, torch_networks
-from edgevision.benchmark.timing import in_turns, timed
+from edgevision.benchmark.timing import in_turns, seconds
 from edgevision.models import lenet
 
 CACHE = [f"{kind}{layer}" for layer in range(6) for kind in ("keys", "values")]
@@ -98,7 +98,7 @@ def _step_case() -> Case:
 
 
 def compared(case: Case, folder: Path) -> dict[str, str]:
-    """The figures of one network. Both exports run twice; the second is timed, without imports."""
+    """The figures of one network. Both export once before they are timed, so that imports do not count."""
     mx.eval(case.model.parameters())
     case.model.eval()
     torch_networks.with_weights_of(case.other, case.model)
@@ -110,7 +110,7 @@ def compared(case: Case, folder: Path) -> dict[str, str]:
         cv.convert(graph, paths["ours"])
 
     exports = {"ours": ours, "theirs": lambda: _torch_export(case, paths["theirs"])}
-    took = {name: (timed(export), timed(export))[1] for name, export in exports.items()}
+    took = {name: seconds(export, repeat=3, warm_up=1) for name, export in exports.items()}
     nodes = {
         name: len(onnx.load(str(path), load_external_data=False).graph.node) for name, path in paths.items()
     }
