@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from converters.graph import bind_sizes
 from converters.metadata import Signature
 from converters.sizes import sizes_in, substitute
 from converters.specs import Image, Spec
+
+if TYPE_CHECKING:
+    from converters.quantization import Quantization
 
 State = dict[str, np.ndarray]
 
@@ -131,6 +134,14 @@ class Artifact(ABC):
     def states(self) -> Mapping[str, str]:
         """Which input carries which output on."""
         return self._default.signature.states
+
+    @property
+    def quantization(self) -> Quantization | None:
+        """How it was quantised after training: `str()` tells size, time and error; None where it was not."""
+        from converters.quantization import Quantization
+
+        found = self.metadata.get("quantize")
+        return None if found is None else Quantization.from_json(found)
 
     def new_state(self, function: str | None = None, **sizes: int) -> Any:
         """Zeros for every state; dimensions not given have their lowest size."""

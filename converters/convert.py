@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from converters.graph import Graph
 from converters.passes import optimize
 
 if TYPE_CHECKING:
+    from converters.quantization import Quantization
     from converters.specs import Image, Spec
 
 TARGETS = {"onnx": "converters.targets.onnx", "coreml": "converters.targets.coreml"}
@@ -32,6 +33,7 @@ class Options:
     runtime: str | None = None
     minimum_ios: int = 18
     overwrite: bool = True
+    quantization: Quantization | None = None
 
 
 def convert(
@@ -56,6 +58,11 @@ def convert(
         source: a captured graph, several by name, or a function with `inputs`.
         target: "onnx" or "coreml"; default by the path's suffix.
         precision: of weights and arithmetic; default as captured for ONNX, float16 for Core ML.
+        quantize: "int8" or "int4"; for Core ML "palette4", "palette6" and "palette8" too. In ONNX "int8" is
+            arithmetic in integers: convolutions with the ranges that `calibration` shows, linear layers with
+            the range of each input; else only weights are coded. `load(path).quantization` is the report.
+        calibration: typical inputs, an iterable of dicts of arrays by input name (or of arrays where there
+            is one input); by function where there are several.
         labels: class names, for a classifier.
         metadata: entries of the schema in `converters.metadata`.
         opset: 17 to 23. minimum_ios: 15 to 18. runtime: None for standard ONNX ops only.
@@ -67,7 +74,7 @@ def convert(
     """
     path = Path(path)
     chosen = _target(path, target)
-    _refuse_unreached(quantize, calibration, layout, runtime, precision)
+    _refuse_unreached(layout, runtime, precision)
     if isinstance(source, Graph):
         graphs: dict[str, Graph] = {"main": source}
     elif not callable(source):  # a module is a mapping as well
@@ -80,12 +87,33 @@ def convert(
         from converters.capture import capture
 
         graphs = {"main": capture(source, inputs)}
+    if calibration is not None and quantize is None:
+        raise ConversionError("calibration= is for quantize=", hint='add quantize="int8"')
     if not graphs:
         raise ConversionError("there is no function to convert")
     options = Options(precision, labels, metadata, opset, runtime, minimum_ios, overwrite)
     module = import_module(TARGETS[chosen])
     optimized = {name: optimize(module.prepare(graph)) for name, graph in graphs.items()}
-    return module.write(optimized, path, options)
+    if quantize is None:
+        return module.write(optimized, path, options)
+    return _write_quantized(module, optimized, path, options, quantize, calibration)
+
+
+def _write_quantized(
+    module: Any, graphs: Mapping[str, Graph], path: Path, options: Options, scheme: str, calibration: Any
+) -> Path:
+    """Write the graphs in codes, with the report of what that did to size, time and results."""
+    from converters.quantization import measured, quantized, samples_for
+
+    samples = {name: samples_for(name, graphs, calibration) for name in graphs}
+    changed, found = quantized(graphs, scheme, module.schemes(options), samples)
+
+    def write(codes: bool, at: Path) -> Path:
+        return module.write(changed if codes else graphs, at.with_suffix(path.suffix), options)
+
+    first = samples[next(iter(graphs))]
+    found = measured(found, graphs, first, write, lambda at: module.load(at, "all"))
+    return module.write(changed, path, replace(options, quantization=found))
 
 
 def _target(path: Path, target: str | None) -> str:
@@ -99,10 +127,9 @@ def _target(path: Path, target: str | None) -> str:
     return chosen
 
 
-def _refuse_unreached(quantize: Any, calibration: Any, layout: Any, runtime: Any, precision: Any) -> None:
-    for name, value in {"quantize": quantize, "calibration": calibration, "layout": layout}.items():
-        if value is not None:
-            raise ConversionError(f"{name}={value!r} is not supported yet")
+def _refuse_unreached(layout: Any, runtime: Any, precision: Any) -> None:
+    if layout is not None:
+        raise ConversionError(f"layout={layout!r} is not supported yet")
     if runtime not in (None, "onnxruntime"):
         raise ConversionError(f"runtime={runtime!r} is unknown", hint="use None or 'onnxruntime'")
     if precision not in PRECISIONS:

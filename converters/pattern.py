@@ -19,6 +19,7 @@ import numpy as np
 from converters.graph import Builder, Graph, Node, Value
 from converters.ops import OPS
 from converters.ops.elementwise import COMMUTATIVE
+from converters.ops.integer import STORED
 from converters.sizes import is_static, product
 
 FOLD_LIMIT = 1 << 16  # elements that folding may add beyond those of its operands
@@ -270,7 +271,11 @@ class Rewriter(Builder):
     def fold(self, node: Node) -> tuple[Value, ...] | None:
         """The constants that a node of constants computes, where they are not much larger than their
         operands."""
-        if node.op == "Broadcast" or any(value not in self.constants for value in node.inputs):
+        if (
+            node.op == "Broadcast"
+            or node.op in STORED
+            or any(value not in self.constants for value in node.inputs)
+        ):
             return None
         if not all(is_static(value.shape) for value in node.outputs) or _depends_on_sizes(node):
             return None

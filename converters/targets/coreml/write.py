@@ -88,6 +88,8 @@ def write(graphs: Mapping[str, Graph], path: Path, options: Options) -> Path:
     labels = None if options.labels is None else list(options.labels)
     metadata = describe({name: graph}, labels, options.metadata, [array for _, array in blob.arrays])
     metadata |= {"precision": precision, "names": function.public}
+    if options.quantization is not None:
+        metadata["quantize"] = options.quantization.to_json()
     model = model_schema().Model(specificationVersion=VERSIONS[options.minimum_ios][0])
     model.mlProgram.version = 1
     model.mlProgram.functions["main"].CopyFrom(function.proto)

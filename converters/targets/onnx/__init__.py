@@ -1,8 +1,16 @@
 """ONNX: standard ops of opset 17 to 23, run by onnxruntime, browsers, OpenVINO and others."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from converters.graph import Graph
 from converters.targets.onnx.load import inspect, load
 from converters.targets.onnx.write import write
+
+if TYPE_CHECKING:
+    from converters.convert import Options
+    from converters.quantization import Scheme
 
 
 def prepare(graph: Graph) -> Graph:
@@ -18,4 +26,12 @@ def native_ops() -> set[str]:
     return set(RULES)
 
 
-__all__ = ["inspect", "load", "native_ops", "prepare", "write"]
+def schemes(options: Options) -> dict[str, Scheme]:
+    """How this target is quantised, by name; "int4" needs opset 21 or onnxruntime's own ops."""
+    from converters.quantization import in_integers, weights_only
+    from converters.quantization.weights import in_blocks
+
+    return {"int8": in_integers, "int4": weights_only(in_blocks)}
+
+
+__all__ = ["inspect", "load", "native_ops", "prepare", "schemes", "write"]

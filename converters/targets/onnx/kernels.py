@@ -51,6 +51,7 @@ KERNELS: dict[str, frozenset[str]] = {
     **_each("ArgReduce", WIDE | {"int8", "uint8"}),
     **_each("Sort ArgSort Partition ArgPartition", WIDE | {"int8", "uint8", "int16"}),
     **_each("MaxPool", REAL | {"int8", "uint8"}),
+    **_each("DynamicLinear InSteps", frozenset({"float32"})),
     **_each("Pad", ALL - {"int16", "uint16"}),
 }
 WIDER = {
@@ -67,7 +68,11 @@ WIDER = {
     "float64": ("float32",),
 }
 ORDERING = {"Reduce", "ArgReduce", "Sort", "ArgSort", "Partition", "ArgPartition"}
-SUBJECTS = {"Select": 1}  # the operand whose type counts, where it is not the first
+SUBJECTS = {
+    "Select": 1,
+    "ScaleCodes": 1,
+    "LookUp": 1,
+}  # the operand whose type counts, where it is not the first
 
 
 def kernel_types(node: Node, opset: int) -> frozenset[str]:

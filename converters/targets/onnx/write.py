@@ -84,6 +84,8 @@ def build(graph: Graph, options: Options, name: str) -> tuple[ModelProto, dict[s
     metadata = describe({name: graph}, labels, options.metadata, weights.values())
     if options.precision is not None:
         metadata["precision"] = options.precision
+    if options.quantization is not None:
+        metadata["quantize"] = options.quantization.to_json()
     model = ModelProto(ir_version=IR_VERSIONS[options.opset], producer_name="edgevision", graph=proto)
     model.opset_import.add(domain="", version=options.opset)
     for domain in sorted(writer.domains - {""}):

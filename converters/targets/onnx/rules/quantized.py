@@ -45,14 +45,31 @@ def _matmul(w: Writer, node: Node) -> None:
     n, k = codes.shape
     element = np.dtype(ml_dtypes.uint4) if bits <= 4 else np.dtype(np.uint8)
     columns = np.ascontiguousarray(codes.T).reshape(k // group, group, n).astype(element)
-    value = w.node(
-        "Cast", w.constant(columns, name=f"{w.name(node.inputs[1])}.codes"), to=_element_type(scales)
-    )
-    for op_type, operand, array in (("Mul", node.inputs[2], scales), ("Add", node.inputs[3], biases)):
-        rows = np.ascontiguousarray(array.T).reshape(k // group, 1, n)
-        value = w.node(op_type, value, w.constant(rows, name=w.name(operand)))
+    name = f"{w.name(node.inputs[1])}.codes"
+    value = w.node("Cast", w.constant(columns, name=name), to=_element_type(scales))
+
+    def rows(array: np.ndarray, name: str) -> str:
+        return w.constant(np.ascontiguousarray(array.T).reshape(k // group, 1, n), name=name)
+
+    zeros = whole_zeros(scales, biases, bits)
+    if zeros is not None:
+        zero = rows(zeros.astype(element), f"{w.name(node.inputs[3])}.zeros")
+        value = w.node("Sub", value, w.node("Cast", zero, to=_element_type(scales)))
+    value = w.node("Mul", value, rows(scales, w.name(node.inputs[2])))
+    if zeros is None:
+        value = w.node("Add", value, rows(biases, w.name(node.inputs[3])))
     weight = w.node("Reshape", value, w.int64([k, n]))
     w.give("MatMul", [w.name(node.inputs[0]), weight], [w.name(node.output)])
+
+
+def whole_zeros(scales: np.ndarray, biases: np.ndarray, bits: int) -> np.ndarray | None:
+    """The zeros, where bias = -scale * zero with codes for all: what takes as many bits as a weight."""
+    wide = scales.astype(np.float32)
+    zeros = np.rint(-biases.astype(np.float32) / np.where(wide != 0, wide, 1))
+    if np.any((zeros < 0) | (zeros >= 2**bits)):
+        return None
+    exact = np.array_equal((-scales * zeros.astype(scales.dtype)).astype(scales.dtype), biases)
+    return zeros.astype(np.uint8) if exact else None
 
 
 def _element_type(array: np.ndarray) -> int:
@@ -66,11 +83,13 @@ def _fits_packed(runtime: str | None, node: Node) -> bool:
 def _packed_matmul(w: Writer, node: Node, codes: np.ndarray, scales: np.ndarray, biases: np.ndarray) -> None:
     bits, group = node.attrs["bits"], node.attrs["group_size"]
     n, k = codes.shape
-    per_byte = 8 // bits
-    parts = codes.reshape(n, k // group, group // per_byte, per_byte)
-    packed = (parts << (np.arange(per_byte) * bits).astype(np.uint8)).sum(axis=-1, dtype=np.uint8)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        zeros = np.where(scales != 0, -biases / scales, 0).astype(np.float32)
+    packed = _packed_rows(codes.reshape(n, k // group, group), bits)
+    zeros = whole_zeros(scales, biases, bits)
+    if zeros is None:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            zeros = np.where(scales != 0, -biases / scales, 0).astype(np.float32)
+    else:
+        zeros = _packed_rows(zeros, bits)
     operands = [
         w.name(node.inputs[0]),
         w.constant(packed, name=f"{w.name(node.inputs[1])}.codes"),
@@ -79,6 +98,15 @@ def _packed_matmul(w: Writer, node: Node, codes: np.ndarray, scales: np.ndarray,
     ]
     sizes = {"K": k, "N": n, "bits": bits, "block_size": group}
     w.give("MatMulNBits", operands, [w.name(node.output)], domain="com.microsoft", **sizes)
+
+
+def _packed_rows(codes: np.ndarray, bits: int) -> np.ndarray:
+    """Codes along the last axis in bytes, the first one lowest."""
+    per_byte = 8 // bits
+    missing = -codes.shape[-1] % per_byte
+    padded = np.pad(codes, [(0, 0)] * (codes.ndim - 1) + [(0, missing)])
+    parts = padded.reshape(*codes.shape[:-1], -1, per_byte).astype(np.uint8)
+    return (parts << (np.arange(per_byte) * bits).astype(np.uint8)).sum(axis=-1, dtype=np.uint8)
 
 
 RULES = {"QuantizedMatmul": Lowering(_matmul, _refuse, constants=(1, 2, 3))}
