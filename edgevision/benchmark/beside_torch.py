@@ -107,7 +107,7 @@ def compared(case: Case, folder: Path) -> dict[str, str]:
 
     def ours() -> None:
         graph = cv.capture(function, case.specs, case.outputs, dims=case.dims, module=case.model)
-        cv.convert(graph, paths["ours"])
+        cv.convert(graph, paths["ours"], runtime="onnxruntime")
 
     exports = {"ours": ours, "theirs": lambda: _torch_export(case, paths["theirs"])}
     took = {name: seconds(export, repeat=3, warm_up=1) for name, export in exports.items()}
@@ -166,7 +166,8 @@ def products_alone(folder: Path) -> dict[str, str]:
     picture = np.zeros((1, 224, 224, 3), np.float32)
     runs = []
     for function, file in ((model, path), (model.products, folder / "products.onnx")):
-        cv.convert(cv.capture(function, {"image": cv.Spec(picture.shape)}, module=model), file)
+        graph = cv.capture(function, {"image": cv.Spec(picture.shape)}, module=model)
+        cv.convert(graph, file, runtime="onnxruntime")
         runs.append(_runner(file, {"image": picture}))
     (whole, ratio), (products, _) = in_turns(runs, 40)
     return {

@@ -20,6 +20,7 @@ from converters.precision import with_precision
 from converters.storage import replacing_file, replacing_folder
 from converters.targets.onnx.kernels import with_kernels
 from converters.targets.onnx.protobuf import stored, tensor_header, write_external, write_inline
+from converters.targets.onnx.rows import in_rows
 from converters.targets.onnx.rules import RULES
 from converters.targets.onnx.writer import Writer
 
@@ -73,7 +74,7 @@ def build(graph: Graph, options: Options, name: str) -> tuple[ModelProto, dict[s
             return "no such op in ONNX"
         return rule.why_not(options.opset, node, constants)
 
-    graph = with_kernels(legalize(graph, refusal), options.opset)
+    graph = with_kernels(legalize(in_rows(graph), refusal), options.opset)
     writer = Writer(graph, options.opset, options.runtime)
     for node in graph.nodes:
         RULES[node.op].emit(writer, node)
