@@ -1,6 +1,6 @@
 """What the documentation shows is true: its snippets run, print what is said, and draw the pictures.
 
-In `README.md` and `docs/*.md`, in the order of the page and in one empty folder:
+In `README.md` and `docs/**/*.md`, in the order of the page and in one empty folder:
 
     ```python           is executed, with the names of the blocks above; ```python no-run is not
     ```sh run           is executed by sh; other sh blocks are not
@@ -25,7 +25,7 @@ import pytest
 from PIL import Image
 
 ROOT = Path(__file__).parent.parent
-PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/*.md")])
+PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/**/*.md")])
 FENCE = re.compile(r"^```([^\n`]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)#\s]+)[^)]*\)")
 SECONDS_MAX = 120  # per block of sh

@@ -15,10 +15,11 @@ import numpy as np
 
 from converters.dtypes import is_float, numpy_dtype
 from converters.errors import LoadError
-from converters.graph import Graph
+from converters.graph import Graph, bind_sizes
 from converters.quantization.calibration import Feed
 from converters.quantization.weights import LEAST, Codes
 from converters.sizes import substitute
+from converters.specs import Spec
 
 SAMPLES = 32  # inputs that are compared
 TURNS = 5  # times that both are timed
@@ -193,9 +194,13 @@ def measured(
 
 
 def _first(function: Any, feed: Feed) -> np.ndarray:
-    states = function.signature.states
-    given = {name: array for name, array in feed.items() if name not in states}
-    state = function.artifact.new_state(function.name) if states else None
+    signature = function.signature
+    given = {name: array for name, array in feed.items() if name not in signature.states}
+    state = None
+    if signature.states:
+        specs = {name: spec for name, spec in signature.inputs.items() if isinstance(spec, Spec)}
+        sizes = bind_sizes((spec.shape, feed[name].shape) for name, spec in specs.items())
+        state = function.artifact.new_state(function.name, **sizes)
     results = function(state=state, **given)
     return np.asarray(next(iter(results.values()))).astype(np.float64)
 
