@@ -24,6 +24,7 @@ from converters.passes import (
     reshapes,
     rope,
     sharing,
+    slices,
     units,
 )
 from converters.pattern import Rule, rewrite
@@ -46,6 +47,7 @@ PIPELINE: tuple[tuple[str, Pass], ...] = (
     ("attention", attention.RULES),  # after the linear layers, whose biases would be taken for masks
     ("packing", attention.PACKING),  # after rope, which attention may take along
     ("caches", caches.RULES),  # after packing, of which what has a cache is left
+    ("slices", slices.RULES),  # after packing: a slice goes through attention; before layers are joined
     ("products", products.RULES),  # after packing, when the layers' inputs are no longer reshaped
     ("repeats", repeats.RULES),  # after attention, which knows repeated keys as broadcasts
     ("layout", layout.RULES),
