@@ -16,7 +16,7 @@ from typing import Any
 from converters.errors import ConversionError
 from converters.graph import Graph
 from converters.quantization.calibration import Feed, feeds, ranges
-from converters.quantization.dynamic import with_dynamic_layers
+from converters.quantization.dynamic import with_dynamic_layers, with_patches
 from converters.quantization.report import Quantization, kept_weights, measured, weight_bytes
 from converters.quantization.static import convolution_share, rounded_values, with_static_layers
 from converters.quantization.weights import Codes
@@ -31,6 +31,7 @@ def in_integers(graph: Graph, codes: Codes, samples: Iterable[Feed] | None) -> G
     Raises:
         ConversionError: convolutions do most of the work and nothing was given to calibrate with.
     """
+    graph = with_patches(graph)
     share = convolution_share(graph)
     if samples is None and share > CONVOLUTIONS_MATTER:
         raise ConversionError(

@@ -1,15 +1,24 @@
 """Linear layers in 8-bit integers, the range of their input found each time they run.
 
-y = Linear(x, weight, bias)    ->   y = DynamicLinear(x, codes, scales, bias)
+y = Linear(x, weight, bias)         ->   y = DynamicLinear(x, codes, scales, bias)
 
-As in Zafrir et al. 2019 ("Q8BERT"): a scale for each output, one for the whole input.
+c = Convolution(Transpose(x), w, b)      p = Reshape(x, shape=(B, H / 16, 16, W / 16, 16·C))
+y = Transpose(c)                    ->   q = Transpose(p, axes=(0, 1, 3, 2, 4))
+                                         y = Linear(Reshape(q, shape=(B, H / 16, W / 16, 256·C)), w, b)
+
+As in Zafrir et al. 2019 ("Q8BERT"): a scale for each output, one for the whole input. A convolution whose
+windows lie side by side, as a Vision Transformer's first layer, is a linear layer of the patches.
 """
 
 from __future__ import annotations
 
+from math import prod
+
 from converters.graph import Builder, Graph, Value
+from converters.ops.convolution import to_first, to_last
 from converters.pattern import Match, Rule, const, op, rewrite, var
 from converters.quantization.weights import Codes, channels_of, embeddings
+from converters.sizes import divide
 
 
 def with_dynamic_layers(graph: Graph, codes: Codes) -> Graph:
@@ -25,3 +34,47 @@ def with_dynamic_layers(graph: Graph, codes: Codes) -> Graph:
         Rule("dynamic", op("Linear", var("x"), const("w"), var("bias")), replace, codes.refusal),
     )
     return rewrite(graph, (*rules, *embeddings(codes)))
+
+
+def with_patches(graph: Graph) -> Graph:
+    """Convolutions whose windows lie side by side, between channels-last arrays, as linear layers."""
+    return rewrite(graph, PATCHES)
+
+
+def _check(m: Match) -> str | None:
+    node = m.node("y")
+    attrs, kernel = node.attrs, node.inputs[1].shape[2:]
+    if m.root.attrs["axes"] != to_last(4) or m.node("t").attrs["axes"] != to_first(4):
+        return "channels do not come last around it"
+    plain = attrs["channels_first"] and attrs["groups"] == 1 and not attrs["flip"]
+    dense = all(step == 1 for step in (*attrs["dilation"], *attrs["input_dilation"]))
+    if not plain or not dense or any((*attrs["low"], *attrs["high"])):
+        return "no plain convolution"
+    if tuple(attrs["strides"]) != kernel or min(kernel) < 2:  # type: ignore[type-var]
+        return "the windows do not lie side by side"
+    cut = [
+        size - step * out for size, step, out in zip(m["x"].shape[1:3], kernel, m["y"].shape[2:], strict=True)
+    ]
+    return "some pixels are in no window" if any(cut) else None
+
+
+def _patches(b: Builder, m: Match) -> Value:
+    _, weight, *bias = m.node("y").inputs
+    batch, height, width, channels = m["x"].shape
+    outputs, _, tall, wide = (int(size) for size in weight.shape)  # type: ignore[arg-type]
+    rows, columns = divide(height, tall), divide(width, wide)
+    x = b("Reshape", m["x"], shape=(batch, rows, tall, columns, wide * channels))
+    x = b("Transpose", x, axes=(0, 1, 3, 2, 4))
+    matrix = b.constants[weight].transpose(0, 2, 3, 1).reshape(outputs, -1)
+    x = b("Reshape", x, shape=(batch, rows, columns, prod(matrix.shape[1:])))
+    return b("Linear", x, b.constant(matrix, weight.name), *bias)
+
+
+_TURNED = op("Transpose", var("x"), name="t")
+
+PATCHES = tuple(
+    Rule(
+        "patches", op("Transpose", op("Convolution", _TURNED, const("w"), *bias, name="y")), _patches, _check
+    )
+    for bias in ((), (const("b"),))
+)
