@@ -1,13 +1,13 @@
 """A language model whose cache goes in and out as arrays: what a file can hold.
 
-Models in the style of mlx-lm are called as `model(ids, cache=caches)` and change the caches in place. An exported
-function keeps nothing, so the cache must be an argument and a result:
+Models in the style of mlx-lm are called as `model(ids, cache=caches)` and change the caches in place. An
+exported function keeps nothing, so the cache must be an argument and a result:
 
     decoder = StatelessDecoder(model)
     graph = cv.capture(decoder, decoder.inputs, decoder.outputs, dims=decoder.dims, states=decoder.states)
 
-Nothing here depends on mlx-lm or on a class of it: a cache that has `update_and_fetch` grows by concatenation (a
-window is kept by its mask), one with `caches` is a list, one with `cache` holds states of fixed shape.
+Nothing here depends on mlx-lm or on a class of it: a cache that has `update_and_fetch` grows by concatenation
+(a window is kept by its mask), one with `caches` is a list, one with `cache` holds states of fixed shape.
 
 B: batch, T: tokens of this call, P: tokens before it, H: heads of keys and values, D: size of a head.
 """
@@ -185,7 +185,7 @@ def _leaves(caches: Sequence[Any], path: tuple[int, ...] = ()) -> Iterator[tuple
 
 
 def _slots(probe: Any) -> list[Slot]:
-    """The arrays that a model leaves in its cache. A size that differs with the batch or the tokens is named."""
+    """The arrays that a model leaves in its cache; sizes that differ with batch or tokens are named."""
     first, more_rows, more_tokens = (list(_leaves(probe(*sizes))) for sizes in PROBES)
     slots = []
     for (path, part, array), (_, _, taller), (_, _, longer) in zip(
