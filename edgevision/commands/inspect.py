@@ -9,6 +9,9 @@ import typer
 def inspect(
     model: Annotated[Path, typer.Argument(help=".onnx, .mlpackage or export folder.")],
     json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="On a Mac: which operation Core ML runs where.")
+    ] = False,
 ) -> None:
     """Inputs, outputs, states, operations by count, weight bytes, precision and metadata of an artefact.
 
@@ -16,6 +19,7 @@ def inspect(
     Examples:
       edgevision inspect exported/lenet/lenet.mlpackage
       edgevision inspect exported/lenet/onnx/model.onnx --json
+      edgevision inspect exported/lenet/lenet.mlpackage --plan
     """
     from collections import Counter
     from json import dumps
@@ -25,6 +29,9 @@ def inspect(
     from edgevision.inference.classifier import find_artifact
 
     path = find_artifact(model) if model.is_dir() and model.suffix != ".mlpackage" else model
+    if plan:
+        _print_plan(path, json)
+        return
     found = look(path)
     if json:
         typer.echo(dumps(found))
@@ -42,3 +49,34 @@ def inspect(
         out.print(table(["operation", "count"], [*counts.most_common(), ("all", counts.total())]))
     rows = [[key, dumps(value)[:200]] for key, value in found["metadata"].items() if value]
     out.print(table(["metadata", ""], rows))
+
+
+def _print_plan(path: Path, json: bool) -> None:
+    """The device of each operation, and how much of the work each device does."""
+    from collections import Counter
+    from dataclasses import asdict
+    from json import dumps
+
+    from converters.targets.coreml.plan import compute_plan
+    from edgevision.console import out, table
+    from edgevision.errors import UsageError
+
+    if path.suffix != ".mlpackage":
+        raise UsageError("only an .mlpackage has a compute plan")
+    found = compute_plan(path)
+    if json:
+        typer.echo(dumps({name: [asdict(one) for one in planned] for name, planned in found.items()}))
+        return
+    for name, planned in found.items():
+        rows = [
+            [
+                one.operator,
+                ", ".join(one.outputs),
+                one.device or "",
+                "" if one.cost is None else f"{one.cost:.1%}",
+            ]
+            for one in planned
+        ]
+        out.print(table(["operation", "result", "device", "cost"], rows, title=name))
+        counts = Counter(one.device or "unknown" for one in planned)
+        out.print(table(["device", "operations"], counts.most_common()))

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -247,3 +248,10 @@ def test_the_report_escapes_what_it_did_not_write(demo, tmp_path):
     assert "<script" not in page
     assert "&lt;script&gt;" in page
     assert "\x1b" not in page
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="there Core ML answers")
+def test_a_compute_plan_needs_a_mac(exported, capsys):
+    assert main(["inspect", str(exported / "lenet.mlpackage"), "--plan"]) == 1
+    assert "macOS" in capsys.readouterr().err
+    assert main(["inspect", str(exported / "onnx" / "model.onnx"), "--plan"]) == 2

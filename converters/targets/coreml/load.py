@@ -19,6 +19,8 @@ from converters.specs import Image
 from converters.storage import recover
 from converters.targets.coreml.interpreter import Interpreter
 
+UNITS = {"all": "ALL", "cpu": "CPU_ONLY", "gpu": "CPU_AND_GPU", "ne": "CPU_AND_NE"}  # as coremltools has them
+
 
 class CoreMLArtifact(Artifact):
     """A package; takes and gives the original names and element types."""
@@ -69,8 +71,7 @@ class Native(CoreMLArtifact):
         logging.getLogger("coremltools").setLevel(logging.ERROR)
         import coremltools
 
-        kinds = {"all": "ALL", "cpu": "CPU_ONLY", "gpu": "CPU_AND_GPU", "ne": "CPU_AND_NE"}
-        chosen = getattr(coremltools.ComputeUnit, kinds[units])
+        chosen = getattr(coremltools.ComputeUnit, UNITS[units])
         self.model = coremltools.models.MLModel(str(path), compute_units=chosen)
         super().__init__(signatures, metadata, f"Core ML on macOS {platform.mac_ver()[0]} (units: {units})")
 
