@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,7 +36,6 @@ class Writer:
         self.names = dict(graph.names)
         self.nodes: list[NodeProto] = []
         self.initializers: dict[str, np.ndarray] = {}
-        self.infos: dict[str, Value] = {}
         self.domains: set[str] = set()
         self._taken = set(self.names.values()) | set(graph.outputs)
         self._small: dict[tuple[Any, ...], str] = {}
@@ -183,7 +182,18 @@ class Writer:
         self._connect_outputs()
         inputs = [self._info(value.name, value) for value in self.graph.inputs]
         outputs = [self._info(name, value) for name, value in self.graph.outputs.items()]
-        return GraphProto(node=self.nodes, name=name, input=inputs, output=outputs)
+        between = [self._info(self.names[value], value) for value in self._computed() if value.shape]
+        return GraphProto(node=self.nodes, name=name, input=inputs, output=outputs, value_info=between)
+
+    def _computed(self) -> Iterator[Value]:
+        """What the nodes compute between inputs and outputs. Their shapes are stated, because ONNX cannot infer
+        what follows a Reshape to sizes that are computed when the model runs."""
+        known = {value.name for value in self.graph.inputs} | set(self.graph.outputs)
+        written = {name for node in self.nodes for name in node.output}
+        for node in self.graph.nodes:
+            for value in node.outputs:
+                if self.names[value] in written - known:
+                    yield value
 
     def _connect_outputs(self) -> None:
         """Outputs that are inputs, constants or another output as well get an Identity."""
