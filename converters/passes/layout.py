@@ -71,13 +71,18 @@ def _before(m: Match, value: Value, axes: tuple[int, ...], b: Builder | None = N
         return node.inputs[0]
     if all(size == 1 for size in value.shape):
         return value
-    kept = [axis for axis in inverse_permutation(axes) if _wide(value.shape, len(axes))[axis] != 1]
-    if value not in m.graph.constants and kept != sorted(kept):
+    if value not in m.graph.constants and not _in_order(value, inverse_permutation(axes)):
         return None
     if b is None:
         return value
     wide = b("Reshape", value, shape=_wide(value.shape, len(axes)))
     return b("Transpose", wide, axes=inverse_permutation(axes))
+
+
+def _in_order(value: Value, axes: tuple[int, ...]) -> bool:
+    """Whether a transpose by `axes` moves only axes of one element."""
+    kept = [axis for axis in axes if _wide(value.shape, len(axes))[axis] != 1]
+    return kept == sorted(kept)
 
 
 def _wide(shape: Shape, rank: int) -> Shape:
@@ -88,8 +93,16 @@ def _check_elementwise(m: Match) -> str | None:
     axes = _transposed_axes(m)
     if axes is None or len(axes) != len(m.root.output.shape):
         return "no common transpose"
-    known = all(_before(m, value, axes) is not None for value in m.root.inputs)
-    return None if known else "an operand has another layout"
+    known = [_before(m, value, axes) for value in m.root.inputs]
+    if any(value is None for value in known):
+        return "an operand has another layout"
+    back = inverse_permutation(axes)
+    turned = [v for v, k in zip(m.root.inputs, known, strict=True) if v is k and v not in m.graph.constants]
+    if any(size != 1 for value in turned for size in value.shape) and all(
+        _in_order(value, back) for value in m.root.inputs if value not in turned
+    ):
+        return "only axes of one element move, which would come back for the other operand"
+    return None
 
 
 def _sink_elementwise(b: Builder, m: Match) -> Value:

@@ -179,3 +179,14 @@ def test_a_transpose_that_two_read_moves_only_where_both_gain():
     after = optimized(before)
     assert count(after)["Transpose"] == 1
     assert_same(before, after)
+
+
+def test_transposes_of_unit_axes_settle():
+    def fn(x: mx.array, y: mx.array) -> mx.array:
+        z = x.transpose(0, 2, 1) * y
+        return mx.exp(z) * y.transpose(0, 1, 2) + z
+
+    before = cv.capture(fn, {"x": cv.Spec(("B", 4, 1)), "y": cv.Spec(("B", 1, 4))})
+    after = optimized(before)
+    assert count(after).get("Transpose", 0) == 0
+    assert_same(before, after)

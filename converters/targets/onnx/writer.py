@@ -186,8 +186,8 @@ class Writer:
         return GraphProto(node=self.nodes, name=name, input=inputs, output=outputs, value_info=between)
 
     def _computed(self) -> Iterator[Value]:
-        """What the nodes compute between inputs and outputs. Their shapes are stated, because ONNX cannot infer
-        what follows a Reshape to sizes that are computed when the model runs."""
+        """What the nodes compute between inputs and outputs. Their shapes are stated: ONNX cannot infer what
+        follows a Reshape to sizes that are computed when the model runs."""
         known = {value.name for value in self.graph.inputs} | set(self.graph.outputs)
         written = {name for node in self.nodes for name in node.output}
         for node in self.graph.nodes:
