@@ -192,10 +192,15 @@ class Graph:
 
         sizes = bind_sizes(zip([v.shape for v in self.inputs], [a.shape for a in arrays], strict=True))
         computed: dict[Value, Any] = {**self.constants, **dict(zip(self.inputs, arrays, strict=True))}
+        last = {value: node for node in self.nodes for value in node.inputs}
+        kept = set(self.outputs.values())
         for node in self.nodes:
             attrs = {name: substitute(attr, sizes) for name, attr in node.attrs.items()}
             results = OPS[node.op].evaluate([computed[value] for value in node.inputs], attrs)
             computed.update(zip(node.outputs, results, strict=True))
+            for value in {*node.inputs, *node.outputs} - kept:
+                if last.get(value, node) is node:
+                    del computed[value]
         return {name: computed[value] for name, value in self.outputs.items()}
 
 

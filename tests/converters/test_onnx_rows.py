@@ -90,3 +90,20 @@ def test_onnxruntime_attends_with_its_own_op(tmp_path):
     assert ops["MultiHeadAttention"] == 1
     assert ops["Attention"] == 0
     assert_equal(model, tmp_path / "m.onnx", (1, 1, 16), (2, 9, 16), (1, 300, 16))
+
+
+def test_an_embedding_that_is_the_last_layer_is_stored_once(tmp_path):
+    class Tied(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.tokens, self.norm = nn.Embedding(1000, 64), nn.RMSNorm(64)
+
+        def __call__(self, ids: mx.array) -> mx.array:
+            return self.tokens.as_linear(self.norm(self.tokens(ids)))
+
+    model = Tied()
+    mx.eval(model.parameters())
+    cv.convert(model, tmp_path / "m.onnx", inputs={"ids": cv.Spec(("batch", "length"), "int32")})
+    assert (tmp_path / "m.onnx").stat().st_size < 1.02 * 4 * 1000 * 64
+    report = cv.compare(model, tmp_path / "m.onnx", {"ids": np.arange(6, dtype=np.int32).reshape(2, 3)})
+    assert report.ok, str(report)

@@ -1,4 +1,4 @@
-"""Linear layers with a bias become Gemm: the axes before the last are one, the rows of a matrix.
+"""Linear layers become Gemm: the axes before the last are one, the rows of a matrix.
 
     y = Linear(x, w, b)  of (B, L, K)      ->      r = Reshape(x, shape=(B*L, K))
                                                    s = Linear(r, w, b)
@@ -6,7 +6,8 @@
 
 What treats rows alike (elementwise ops, norms of the last axis) is done on the matrix too, so that a reshape
 is left only before an op that needs the axes apart. Runtimes fuse MatMul and Add themselves only where
-every size is known.
+every size is known. Without a bias MatMul is as good, and faster for a single row, but wants the weight
+transposed: an embedding that is also the last layer is a Gemm too, so that the file holds it once.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from converters.graph import Builder, Graph, Value
 from converters.ops.activation import ACTIVATIONS
 from converters.ops.elementwise import ELEMENTWISE
 from converters.passes.reshapes import RULES as RESHAPES
-from converters.pattern import Match, Rule, op, rewrite, var
+from converters.pattern import Match, Rule, op, rewrite
 from converters.sizes import Shape, product
 
 NORMS = {"LayerNorm", "RMSNorm"}
@@ -24,14 +25,16 @@ ROW_BY_ROW = "|".join(sorted(ELEMENTWISE | set(ACTIVATIONS) | NORMS))
 
 def in_rows(graph: Graph) -> Graph:
     """The graph with the rows of its linear layers in one axis."""
-    if not any(node.op == "Linear" and _is_wide(node.inputs) for node in graph.nodes):
+    if not any(node.op == "Linear" and len(node.inputs[0].shape) > 2 for node in graph.nodes):
         return graph
     return rewrite(graph, RULES)
 
 
-def _is_wide(inputs: tuple[Value, ...]) -> bool:
-    """A product that MatMul and Add would compute."""
-    return len(inputs) == 3 and len(inputs[0].shape) > 2
+def _check_linear(m: Match) -> str | None:
+    x, weight, *bias = m.root.inputs
+    if len(x.shape) < 3:
+        return "a matrix already"
+    return None if bias or m.graph.uses.get(weight, 0) > 1 else "MatMul does"
 
 
 def _rows(shape: Shape) -> Shape:
@@ -39,8 +42,9 @@ def _rows(shape: Shape) -> Shape:
 
 
 def _linear(b: Builder, m: Match) -> Value:
-    rows = b("Reshape", m["x"], shape=_rows(m["x"].shape))
-    return b("Reshape", b("Linear", rows, m["w"], m["b"]), shape=m.root.output.shape)
+    x, *weights = m.root.inputs
+    rows = b("Reshape", x, shape=_rows(x.shape))
+    return b("Reshape", b("Linear", rows, *weights), shape=m.root.output.shape)
 
 
 def _matrix(m: Match, value: Value) -> Value | None:
@@ -80,9 +84,9 @@ def _on_matrix(b: Builder, m: Match) -> Value:
 RULES = (
     Rule(
         "linear-of-rows",
-        op("Linear", var("x"), var("w"), var("b")),
+        op("Linear"),
         _linear,
-        lambda m: None if _is_wide(m.root.inputs) else "a matrix already",
+        _check_linear,
     ),
     Rule("row-by-row", op(ROW_BY_ROW), _on_matrix, _check),
     *RESHAPES,
