@@ -10,6 +10,7 @@ import numpy as np
 from converters.dtypes import numpy_dtype
 from converters.errors import ConversionError
 from converters.graph import Builder, Graph, Value
+from converters.ops.integer import STORED
 
 CHANGEABLE = ("float16", "bfloat16", "float32")
 
@@ -34,7 +35,7 @@ def with_dtypes(graph: Graph, mapping: Mapping[str, str]) -> Graph:
 
 def retyped(graph: Graph, mapping: Mapping[str, str], edges: Mapping[str, str]) -> Graph:
     """The graph computing in the types of `mapping`; inputs and outputs change by `edges` only, states by
-    `mapping`."""
+    `mapping`, codes of weights not at all."""
     values_of = [*graph.inputs, *graph.constants, *(o for n in graph.nodes for o in n.outputs)]
     if all(mapping.get(v.dtype, v.dtype) == v.dtype for v in values_of):
         return graph
@@ -48,8 +49,10 @@ def retyped(graph: Graph, mapping: Mapping[str, str], edges: Mapping[str, str]) 
         inputs.append(new)
         inside = mapping.get(old.dtype, old.dtype)
         values[old] = new if new.dtype == inside else b("AsType", new, dtype=inside)
+    codes = {node.inputs[0] for node in graph.nodes if node.op in STORED}
     for old, array in graph.constants.items():
-        values[old] = b.constant(narrowed(array, mapping.get(old.dtype, old.dtype)), old.name)
+        dtype = old.dtype if old in codes else mapping.get(old.dtype, old.dtype)
+        values[old] = b.constant(narrowed(array, dtype), old.name)
     for node in graph.nodes:
         attrs = {n: mapping.get(a, a) if isinstance(a, str) else a for n, a in node.attrs.items()}
         operands = tuple(values[value] for value in node.inputs)

@@ -89,7 +89,7 @@ def _expand_dynamic_linear(
 
     low, high = bound("min", "Minimum"), bound("max", "Maximum")
     scale = b("Divide", b("Subtract", high, low), scalar(b, LEVELS, x))
-    scale = b("Select", b("Equal", scale, zero), scalar(b, 1, x), scale)
+    scale = b("Select", b("Equal", scale, zero, equal_nan=False), scalar(b, 1, x), scale)
     least = b("Round", b("Divide", low, scale))
     most = b("Add", least, scalar(b, LEVELS, x))
     steps = b("Minimum", b("Maximum", b("Round", b("Divide", x, scale)), least), most)
@@ -104,4 +104,4 @@ OPS = (
     Op("InSteps", ("scale", "zero"), _in_steps, lambda x, **_: [(x.shape, x.dtype)], _expand_in_steps),
     Op("DynamicLinear", (), _dynamic_linear, _dynamic_linear_shape, _expand_dynamic_linear),
 )
-STORED = frozenset({"ScaleCodes", "LookUp"})  # of constants, and yet not to be computed by the compiler
+STORED = frozenset({"ScaleCodes", "LookUp", "Dequantize"})  # of constants, and yet left to the runtime

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
 from converters.errors import ShapeError
@@ -33,6 +34,16 @@ def packed(codes: np.ndarray, bits: int) -> np.ndarray:
     stream = (codes.astype(np.uint8)[..., None] >> np.arange(bits, dtype=np.uint8)) & 1
     flat = stream.reshape(*codes.shape[:-1], -1)
     return np.packbits(flat, axis=-1, bitorder="little").view(np.uint32)
+
+
+def whole_zeros(scales: np.ndarray, biases: np.ndarray, bits: int) -> np.ndarray | None:
+    """The zeros as codes, where bias = -scale * zero up to rounding: what takes `bits` bits instead of 32."""
+    scales, wide = scales.astype(np.float32), biases.astype(np.float32)
+    zeros = np.rint(-wide / np.where(scales != 0, scales, 1))
+    slack = 4 * float(ml_dtypes.finfo(biases.dtype).eps)
+    if np.any((zeros < 0) | (zeros >= 2**bits) | (np.abs(scales * zeros + wide) > slack * np.abs(wide))):
+        return None
+    return zeros.astype(np.uint8)
 
 
 def _dequantize(

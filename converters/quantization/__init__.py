@@ -64,7 +64,8 @@ def quantized(
         ConversionError: the target has no such scheme, or it needs samples.
     """
     if scheme not in schemes:
-        raise ConversionError(f"quantize={scheme!r} is not supported", hint=f"use {', '.join(schemes)}")
+        known = ", ".join(schemes) or "a later minimum_ios: compressed weights came with iOS 16"
+        raise ConversionError(f"quantize={scheme!r} is not supported here", hint=f"use {known}")
     codes = Codes()
     changed = {name: schemes[scheme](graph, codes, samples[name]) for name, graph in graphs.items()}
     sizes = weight_bytes(graphs), weight_bytes(changed)

@@ -10,6 +10,7 @@ INT8_LARGEST = 127
 SHRINKS = (1.0, 0.96, 0.92, 0.88, 0.84, 0.8, 0.74)  # of a block's range, tried in turn
 CHUNK = 1 << 22  # elements that are worked on at a time
 PALETTE_BINS = 1 << 14
+DENSITY_BINS = 64
 PALETTE_ROUNDS = 40
 
 
@@ -69,14 +70,16 @@ def _blocks(weight: np.ndarray, group: int) -> tuple[np.ndarray, np.ndarray, np.
 
 def palette(weight: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:
     """Indices of the weight's shape into 2**bits numbers, placed by k-means (Lloyd 1982; Han et al. 2015,
-    "Deep Compression", section 3) over a histogram of the weight."""
+    "Deep Compression", section 3) over a histogram of the weight; they start as dense as the cube root of the
+    weights' density (Panter and Dite 1951)."""
     flat = weight.reshape(-1).astype(np.float32)
     low, high = float(flat.min(initial=0)), float(flat.max(initial=0))
-    counts, edges = np.histogram(flat, PALETTE_BINS, (low, high if high > low else low + 1))
-    middles, total = (edges[1:] + edges[:-1]) / 2, np.cumsum(counts)
-    starts = (np.arange(2**bits) + 0.5) / 2**bits * total[-1]
-    centres = np.unique(middles[np.searchsorted(total, starts)])
-    centres = np.sort(np.concatenate([centres, np.linspace(low, high, 2**bits - len(centres))]))
+    span = (low, high if high > low else low + 1)
+    counts, edges = np.histogram(flat, PALETTE_BINS, span)
+    middles = (edges[1:] + edges[:-1]) / 2
+    coarse, places = np.histogram(flat, DENSITY_BINS, span)
+    total = np.concatenate([[0], np.cumsum(np.cbrt(coarse))])
+    centres = np.interp((np.arange(2**bits) + 0.5) / 2**bits * total[-1], total, places)
     for _ in range(PALETTE_ROUNDS):
         owner = np.searchsorted((centres[1:] + centres[:-1]) / 2, middles)
         weights = np.bincount(owner, counts, 2**bits)

@@ -113,24 +113,20 @@ def with_static_layers(graph: Graph, ranges: Mapping[Value, Range]) -> Graph:
     layers = {node.output for node in layers_of(graph)}
     origin = {value: value for value in steps}
 
-    def rounded(value: Value) -> None:
-        scale, zero = steps[value]
-        now[value] = b("InSteps", now.get(value, value), scale=scale, zero=zero)
+    def rounded(value: Value) -> Value:
+        """In the steps of the value that it was moved from; runtimes look for them next to a layer."""
+        if value in origin and value not in now:
+            scale, zero = steps[origin[value]]
+            now[value] = b("InSteps", value, scale=scale, zero=zero)
+        return now.get(value, value)
 
-    for value in graph.inputs:
-        if value in steps:
-            rounded(value)
     for node in graph.nodes:
-        inputs = [now.get(value, value) for value in node.inputs]
+        inputs = [rounded(value) for value in node.inputs]
         if node.op in MOVING and node.inputs[0] in origin:
             origin[node.output] = origin[node.inputs[0]]
-        if node.output in layers if len(node.outputs) == 1 else False:
-            scale = steps[origin[node.inputs[0]]][0]
-            inputs[1:] = _integer_weights(b, node, scale)
+        if len(node.outputs) == 1 and node.output in layers:
+            inputs[1:] = _integer_weights(b, node, steps[origin[node.inputs[0]]][0])
         b.nodes.append(Node(node.op, tuple(inputs), node.outputs, node.attrs))
-        for value in node.outputs:
-            if value in steps:
-                rounded(value)
     return graph.replace(nodes=tuple(b.nodes), constants=b.constants)
 
 

@@ -20,7 +20,7 @@ from converters.pattern import Match, Rule, const, op, rewrite, var
 from converters.quantization.codes import block_codes, channel_codes, palette
 
 LEAST = 4096  # elements; smaller weights are not worth the work of unpacking them
-GROUPS = (32, 64)  # elements of a block, in the order in which they are tried: the first that divides a row
+GROUPS = (32, 16)  # elements of a block: the first that divides a row
 
 Replace = Callable[[Builder, Match], Value]
 
@@ -69,12 +69,12 @@ def named(weight: Value, what: str) -> str:
 
 
 def in_channels(graph: Graph, codes: Codes) -> Graph:
-    """Linear layers, convolutions and embeddings with 8 bits for each weight, a scale for each output."""
+    """Weights with 8 bits each, a scale for each output."""
 
     def dense(b: Builder, m: Match) -> Value:
         return b("ScaleCodes", *channels_of(b, m["w"], codes))
 
-    return rewrite(graph, (*_readers(dense, codes), *embeddings(codes)))
+    return rewrite(graph, _readers(dense, codes.refusal))
 
 
 def channels_of(b: Builder, weight: Value, codes: Codes) -> tuple[Value, Value]:
@@ -100,40 +100,53 @@ def embeddings(codes: Codes) -> tuple[Rule, ...]:
 
 
 def in_blocks(graph: Graph, codes: Codes) -> Graph:
-    """Matrices with 4 bits for each weight, a scale and a zero for each block; what has no whole blocks, and
-    convolutions, as `in_channels`."""
+    """Matrices with 4 bits for each weight, a scale and a zero for each block; what has no whole blocks as
+    `in_channels`."""
 
-    def check(m: Match) -> str | None:
-        if _group(m["w"]) is None:
-            return "no whole blocks"
-        return codes.refusal(m)
+    def dense(b: Builder, m: Match) -> Value:
+        return b("Dequantize", *blocks_of(b, m["w"], codes), **_attrs(m["w"]))
 
-    def parts(b: Builder, m: Match) -> tuple[tuple[Value, ...], dict[str, Any]]:
-        group = _group(m["w"])
-        assert group is not None
-        dtype = m.array("w").dtype
+    return in_channels(rewrite(graph, _readers(dense, _in_whole_blocks(codes))), codes)
 
-        def make(array: np.ndarray) -> tuple[np.ndarray, ...]:
-            words, *rest = block_codes(array, group)
-            return words, *(part.astype(dtype) for part in rest)
 
-        return codes.of(b, m["w"], "blocks", make), {"group_size": group, "bits": 4}
+def in_packed_blocks(graph: Graph, codes: Codes) -> Graph:
+    """The same as `nn.quantize` leaves it: products and embeddings that read the packed words themselves."""
 
     def product(b: Builder, m: Match) -> Value:
-        packed, attrs = parts(b, m)
-        y = b("QuantizedMatmul", m["x"], *packed, **attrs, transpose=True)
+        packed = blocks_of(b, m["w"], codes)
+        y = b("QuantizedMatmul", m["x"], *packed, **_attrs(m["w"]), transpose=True)
         return b("Add", y, m["bias"]) if "bias" in m.bound else y
 
     def pick(b: Builder, m: Match) -> Value:
-        packed, attrs = parts(b, m)
-        return b("Dequantize", *(b("Gather", part, m["i"], axis=0) for part in packed), **attrs)
+        rows = (b("Gather", part, m["i"], axis=0) for part in blocks_of(b, m["w"], codes))
+        return b("Dequantize", *rows, **_attrs(m["w"]))
 
+    check = _in_whole_blocks(codes)
     rules = (
         Rule("blocks", op("Linear", var("x"), const("w")), product, check),
         Rule("blocks", op("Linear", var("x"), const("w"), var("bias")), product, check),
         Rule("blocks-embedding", op("Gather", const("w"), var("i"), axis=0), pick, check),
     )
-    return in_channels(rewrite(graph, rules), codes)
+    return in_channels(rewrite(graph, (*rules, *embeddings(codes))), codes)
+
+
+def blocks_of(b: Builder, weight: Value, codes: Codes) -> tuple[Value, ...]:
+    """Words, scales and biases as MLX packs them."""
+    group = _attrs(weight)["group_size"]
+
+    def make(array: np.ndarray) -> tuple[np.ndarray, ...]:
+        words, *rest = block_codes(array, group)
+        return words, *(part.astype(array.dtype) for part in rest)
+
+    return codes.of(b, weight, "blocks", make)
+
+
+def _in_whole_blocks(codes: Codes) -> Callable[[Match], str | None]:
+    return lambda m: codes.refusal(m) if _group(m["w"]) else "no whole blocks"
+
+
+def _attrs(weight: Value) -> dict[str, Any]:
+    return {"group_size": _group(weight), "bits": 4}
 
 
 def _group(weight: Value) -> int | None:
@@ -148,26 +161,25 @@ def in_palette(bits: int) -> Callable[[Graph, Codes], Graph]:
 
     def compressed(graph: Graph, codes: Codes) -> Graph:
         def dense(b: Builder, m: Match) -> Value:
-            indices, table = codes.of(b, m["w"], f"palette{bits}", lambda array: palette(array, bits))
-            return b("LookUp", indices, table)
+            return b("LookUp", *codes.of(b, m["w"], f"palette{bits}", lambda array: palette(array, bits)))
 
-        def pick(b: Builder, m: Match) -> Value:
-            return b("Gather", dense(b, m), m["i"], axis=0)
-
-        gather = Rule("palette", op("Gather", const("w"), var("i"), axis=0), pick, codes.refusal)
-        return rewrite(graph, (*_readers(dense, codes), gather))
+        return rewrite(graph, _readers(dense, codes.refusal))
 
     return compressed
 
 
-def _readers(dense: Replace, codes: Codes) -> tuple[Rule, ...]:
-    """A layer's weight is replaced by what `dense` makes of it."""
+def _readers(dense: Replace, check: Callable[[Match], str | None]) -> tuple[Rule, ...]:
+    """The weight of a layer, or the table of an embedding, is replaced by what `dense` makes of it."""
 
-    def replace(b: Builder, m: Match) -> Value:
+    def layer(b: Builder, m: Match) -> Value:
         x, _, *bias = m.root.inputs
         return b(m.root.op, x, dense(b, m), *bias, **m.root.attrs)
 
+    def pick(b: Builder, m: Match) -> Value:
+        return b("Gather", dense(b, m), m["i"], axis=0)
+
     return (
-        Rule("codes", op("Linear|Convolution", var("x"), const("w")), replace, codes.refusal),
-        Rule("codes", op("Linear|Convolution", var("x"), const("w"), var("bias")), replace, codes.refusal),
+        Rule("codes", op("Linear|Convolution", var("x"), const("w")), layer, check),
+        Rule("codes", op("Linear|Convolution", var("x"), const("w"), var("bias")), layer, check),
+        Rule("codes", op("Gather", const("w"), var("i"), axis=0), pick, check),
     )

@@ -1,7 +1,7 @@
 """`weight.bin`: a header, then for each tensor a record that says what it is and where its bytes are.
 
     header   64 bytes: count u32, version u32 (2)
-    record   64 bytes: 0xDEADBEEF u32, type u32, bytes u64, offset u64, padding in bits u64
+    record   64 bytes: 0xDEADBEEF u32, type u32, bytes u64, offset u64, padding in bits u64 (of narrow types)
     data     at the offset, aligned to 64 bytes
 
 An operation refers to a tensor by the offset of its record.
@@ -31,6 +31,7 @@ TYPES = {
     "int32": 14,
     "uint32": 15,
 }
+NARROW = {1: ("uint1", 9), 2: ("uint2", 10), 3: ("uint3", 12), 4: ("uint4", 11), 6: ("uint6", 13)}
 
 
 class BlobFile:
@@ -38,6 +39,7 @@ class BlobFile:
 
     def __init__(self) -> None:
         self.arrays: list[tuple[int, np.ndarray]] = []
+        self.narrow: dict[int, tuple[int, int]] = {}  # offset to type and padding in bits
         self.end = ALIGNMENT
 
     def add(self, array: np.ndarray) -> int:
@@ -47,16 +49,33 @@ class BlobFile:
         self.end = aligned(offset + ALIGNMENT + array.nbytes)
         return offset
 
+    def add_narrow(self, codes: np.ndarray, bits: int) -> int:
+        """The same for codes of fewer than 8 bits, which are packed."""
+        packed = packed_codes(codes, bits)
+        offset = self.add(packed)
+        self.narrow[offset] = (NARROW[bits][1], 8 * packed.size - bits * codes.size)
+        return offset
+
     def write(self, path: Path) -> None:
         """Write the file; one array at a time is in memory where it is not contiguous."""
         with path.open("wb") as file:
             file.write(struct.pack("<II", len(self.arrays), VERSION).ljust(ALIGNMENT, b"\0"))
             for offset, array in self.arrays:
                 file.seek(offset)
-                record = RECORD.pack(SENTINEL, TYPES[array.dtype.name], array.nbytes, offset + ALIGNMENT, 0)
+                kind, padding = self.narrow.get(offset) or (TYPES[array.dtype.name], 0)
+                record = RECORD.pack(SENTINEL, kind, array.nbytes, offset + ALIGNMENT, padding)
                 file.write(record.ljust(ALIGNMENT, b"\0"))
                 write_elements(file, array)
             file.write(b"\0" * (-file.tell() % ALIGNMENT))
+
+
+def packed_codes(codes: np.ndarray, bits: int) -> np.ndarray:
+    """Codes in bytes, each from the low end on, across bytes where need be."""
+    flat = codes.reshape(-1).astype(np.uint8)
+    if bits == 8:
+        return flat
+    stream = np.unpackbits(flat[:, None], axis=1, count=bits, bitorder="little")
+    return np.packbits(stream.reshape(-1), bitorder="little")
 
 
 def aligned(offset: int) -> int:

@@ -15,7 +15,7 @@ import numpy as np
 from converters.errors import ConversionError
 from converters.graph import Graph, Node, Value
 from converters.sizes import AnySize, Shape, Size, is_static
-from converters.targets.coreml.blob import BlobFile
+from converters.targets.coreml.blob import NARROW, BlobFile, packed_codes
 from converters.targets.coreml.schema import mil_schema
 
 DATA_TYPES = {
@@ -28,6 +28,8 @@ DATA_TYPES = {
     "int32": "INT32",
     "uint8": "UINT8",
     "uint16": "UINT16",
+    "uint32": "UINT32",
+    **{f"uint{bits}": f"UINT{bits}" for bits in NARROW},
 }
 CAST_NAMES = {"float16": "fp16", "float32": "fp32", "int32": "int32", "bool": "bool"}
 IN_BLOB = ("float16", "float32", "int8", "uint8")
@@ -136,13 +138,47 @@ class Writer:
         key = (array.shape, array.dtype.str, array.tobytes()) if small else (id(given),)
         if key not in self._constants:
             name = Ref(wish if isinstance(wish, Ref) else self.unique(wish))
-            operation = self.mil.Operation(type="const")
-            operation.outputs.add(name=name, type=self.tensor_type(array.shape, _dtype(array)))
-            operation.attributes["val"].CopyFrom(self.stored(array))
-            operation.attributes["name"].CopyFrom(self.immediate(np.array(str(name))))
-            self.operations.append(operation)
+            self._const(name, self.stored(array))
             self._constants[key] = name
         return self._constants[key]
+
+    def compressed(self, kind: str, node: Node, codes: str, bits: int = 8, **parameters: np.ndarray) -> None:
+        """A constexpr operation that computes the output of `node`, a weight; its parameters are attributes
+        before iOS 18 and operands from there on.
+
+        Args:
+            codes: the parameter that holds the codes, which take `bits` bits each.
+        """
+        operation = self.mil.Operation(type=kind)
+        name = self.names[node.output]
+        for parameter, array in parameters.items():
+            narrow = bits if array.dtype == np.uint8 and parameter in (codes, "offset") else 8
+            value = self.stored(array) if narrow == 8 else self._narrow(array, narrow)
+            if self.ios < 18:
+                operation.attributes[parameter].CopyFrom(value)
+                continue
+            wish = name if parameter == codes else f"{name}_{parameter}"
+            operation.inputs[parameter].arguments.add(name=self._const(self.unique(f"{wish}_const"), value))
+        operation.outputs.add(name=name, type=self.tensor_type(node.output.shape, node.output.dtype))
+        operation.attributes["name"].CopyFrom(self.immediate(np.array(str(name))))
+        self.operations.append(operation)
+
+    def _narrow(self, codes: np.ndarray, bits: int) -> Any:
+        value = self.mil.Value(type=self.tensor_type(codes.shape, NARROW[bits][0]))
+        if codes.size < BLOB_LIMIT:
+            value.immediateValue.tensor.bytes.values = packed_codes(codes, bits).tobytes()
+        else:
+            value.blobFileValue.fileName = "@model_path/weights/weight.bin"
+            value.blobFileValue.offset = self.blob.add_narrow(codes, bits)
+        return value
+
+    def _const(self, name: str, value: Any) -> str:
+        operation = self.mil.Operation(type="const")
+        operation.outputs.add(name=name, type=value.type)
+        operation.attributes["val"].CopyFrom(value)
+        operation.attributes["name"].CopyFrom(self.immediate(np.array(name)))
+        self.operations.append(operation)
+        return name
 
     def stored(self, array: np.ndarray) -> Any:
         """A Value whose elements lie in the blob file, or in the program where they are few."""

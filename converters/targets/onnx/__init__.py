@@ -29,9 +29,9 @@ def native_ops() -> set[str]:
 def schemes(options: Options) -> dict[str, Scheme]:
     """How this target is quantised, by name; "int4" needs opset 21 or onnxruntime's own ops."""
     from converters.quantization import in_integers, weights_only
-    from converters.quantization.weights import in_blocks
+    from converters.quantization.weights import in_packed_blocks
 
-    return {"int8": in_integers, "int4": weights_only(in_blocks)}
+    return {"int8": in_integers, "int4": weights_only(in_packed_blocks)}
 
 
 __all__ = ["inspect", "load", "native_ops", "prepare", "schemes", "write"]

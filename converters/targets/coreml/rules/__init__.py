@@ -1,9 +1,17 @@
 """How MIL spells each op, by the families of `converters.ops`; `RULES` maps an op to its `Lowering`."""
 
-from converters.targets.coreml.rules import activation, convolution, elementwise, linear, reduce, shape
+from converters.targets.coreml.rules import (
+    activation,
+    convolution,
+    elementwise,
+    integer,
+    linear,
+    reduce,
+    shape,
+)
 from converters.targets.coreml.rules.lowering import Lowering
 
-FAMILIES = (elementwise, shape, reduce, linear, convolution, activation)
+FAMILIES = (elementwise, shape, reduce, linear, integer, convolution, activation)
 RULES: dict[str, Lowering] = {name: rule for family in FAMILIES for name, rule in family.RULES.items()}
 
 __all__ = ["FAMILIES", "RULES", "Lowering"]

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from converters.dtypes import numpy_dtype
 from converters.graph import Node
 from converters.targets.coreml.rules.lowering import Lowering
 from converters.targets.coreml.writer import Writer
@@ -22,7 +23,7 @@ def _pads(node: Node) -> np.ndarray:
 
 def _convolution(w: Writer, node: Node) -> None:
     x, weight, *bias = node.inputs
-    zeros = np.zeros(weight.shape[0], w.graph.constants[weight].dtype)  # type: ignore[arg-type]
+    zeros = np.zeros(weight.shape[0], numpy_dtype(weight.dtype))  # type: ignore[arg-type]
     w.emit(
         "conv",
         node,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from converters.dtypes import numpy_dtype
 from converters.graph import Node
+from converters.ops.integer import STORED
 from converters.targets.coreml.rules.lowering import Lowering
 from converters.targets.coreml.writer import Writer
 
@@ -16,9 +18,9 @@ def _matmul(w: Writer, node: Node) -> None:
 
 def _linear(w: Writer, node: Node) -> None:
     x, weight, *bias = node.inputs
-    if len(x.shape) <= 3 and weight in w.graph.constants:
-        length = weight.shape[0]
-        added = w.ref(bias[0]) if bias else np.zeros(length, w.graph.constants[weight].dtype)  # type: ignore[arg-type]
+    producer = w.graph.producers.get(weight)
+    if len(x.shape) <= 3 and (weight in w.graph.constants or (producer and producer.op in STORED)):
+        added = w.ref(bias[0]) if bias else np.zeros(weight.shape[0], numpy_dtype(weight.dtype))  # type: ignore[arg-type]
         w.emit("linear", node, x=w.ref(x), weight=w.ref(weight), bias=added)
         return
     operands = {"x": w.ref(x), "y": w.ref(weight), "transpose_x": False, "transpose_y": True}

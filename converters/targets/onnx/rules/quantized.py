@@ -18,7 +18,7 @@ import numpy as np
 
 from converters.errors import UnsupportedOp
 from converters.graph import Node
-from converters.ops.quantized import unpacked
+from converters.ops.quantized import unpacked, whole_zeros
 from converters.targets.onnx.rules.lowering import Lowering
 from converters.targets.onnx.writer import ELEMENT_TYPES, Writer
 
@@ -60,16 +60,6 @@ def _matmul(w: Writer, node: Node) -> None:
         value = w.node("Add", value, rows(biases, w.name(node.inputs[3])))
     weight = w.node("Reshape", value, w.int64([k, n]))
     w.give("MatMul", [w.name(node.inputs[0]), weight], [w.name(node.output)])
-
-
-def whole_zeros(scales: np.ndarray, biases: np.ndarray, bits: int) -> np.ndarray | None:
-    """The zeros, where bias = -scale * zero with codes for all: what takes as many bits as a weight."""
-    wide = scales.astype(np.float32)
-    zeros = np.rint(-biases.astype(np.float32) / np.where(wide != 0, wide, 1))
-    if np.any((zeros < 0) | (zeros >= 2**bits)):
-        return None
-    exact = np.array_equal((-scales * zeros.astype(scales.dtype)).astype(scales.dtype), biases)
-    return zeros.astype(np.uint8) if exact else None
 
 
 def _element_type(array: np.ndarray) -> int:
