@@ -19,6 +19,7 @@ from converters.dtypes import dtype_name
 from converters.errors import CaptureError, ConversionError, UnsupportedOp
 from converters.graph import Builder, Dim, Graph, Value
 from converters.patches import recordable
+from converters.ramps import Ramp
 from converters.records import decode, refusal
 from converters.sampling import general_traces
 from converters.sizes import Shape, sizes_in, substitute
@@ -130,6 +131,17 @@ class Trace:
             names = tuple(name for name, *_ in event["inputs"])
             results = tuple(_plain(item) for item in event["outputs"])
             self.records.append((event["name"], _plain(event["arguments"]), names, results))
+
+    def work(self) -> int:
+        """About how many multiplications the trace stands for: elements written, those of products often."""
+        shapes: dict[str, Any] = {name: shape for name, shape, _ in self.inputs}
+        shapes |= {name: array.shape for name, array in self.constants.items()}
+        total = 0
+        for op, _, operands, results in self.records:
+            shapes |= {name: shape for name, shape, _ in results}
+            inner = shapes[operands[0]][-1] if "MM" in op or "Mat" in op else 1
+            total += inner * sum(prod(shape) for _, shape, _ in results)
+        return total
 
 
 def _plain(item: Any) -> Any:
@@ -300,6 +312,8 @@ def _constant(b: Builder, constant: Any, names: Mapping[int, str]) -> Value:
         mx.eval(constant)
         name = names.get(address(constant), "constant") if constant.size else "constant"
         return b.constant(to_numpy(constant), name)
+    if isinstance(constant, Ramp):
+        return constant.build(b)
     size, dtype, form = constant
     value = b("Dimension", size=size, dtype=dtype)
     if form == "reciprocal":

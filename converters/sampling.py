@@ -8,7 +8,7 @@ size then shows as a difference that no polynomial explains, and larger multiple
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, product
 from math import lcm
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from converters import ramps
 from converters.dtypes import is_float
 from converters.errors import CaptureError, ConversionError, ShapeError
 from converters.fit import Fitter
@@ -31,6 +32,8 @@ MULTIPLES = (2, 3, 4, 8, 14, 16, 32, 64)
 STEPS = (0, 1, 2, 3, 5, 8, 13)
 FAR = 4096  # the largest size that is tried
 FAR_ELEMENTS = 1 << 20  # of all inputs together
+FAR_WORK = 10**10  # multiplications
+TOLERANCES = {"float16": 3e-3, "bfloat16": 3e-2}  # of the largest result; all else 1e-4
 
 
 class Difference(CaptureError):
@@ -61,8 +64,8 @@ class General:
             for size in sorted({0, 1, dim.low, dim.high or 0}):
                 if dim.refusal(size) is not None or size > FAR:
                     continue
-                near, far = ({**others, name: size} for others in (self.samples[0], self._far()))
-                reason = self._disagreement(graph, near) or self._disagreement(graph, far)
+                reasons = (self._disagreement(graph, sizes) for sizes in self._around(name, size))
+                reason = next(filter(None, reasons), None)
                 if reason is None:
                     continue
                 if name in asked:
@@ -78,16 +81,33 @@ class General:
                 )
         return bounds
 
-    def _far(self) -> dict[str, int]:
-        """Sizes far from the sampled ones: the highest that are allowed, where the inputs stay small."""
+    def _around(self, name: str, size: int) -> Iterator[dict[str, int]]:
+        """`size` of `name` with the other sizes near the sampled ones, then far from them: the highest that
+        are allowed, or one at a time and less far, so that the inputs stay small."""
+        near = {**self.samples[0], name: size}
+        yield near
         beyond, highest = {}, {}
-        for name, dim in self.bounds.items():
-            largest = max(sample[name] for sample in self.samples)
+        for other, dim in self.bounds.items():
+            largest = max(sample[other] for sample in self.samples)
             further = (2 * largest + 33) // dim.multiple * dim.multiple
             top = min(dim.high or further, FAR) // dim.multiple * dim.multiple
-            highest[name] = dim.sizes[-1] if dim.sizes else top
-            beyond[name] = min(further, highest[name])
-        return highest if self.tracer.elements(highest) <= FAR_ELEMENTS else beyond
+            highest[other] = dim.sizes[-1] if dim.sizes else top
+            beyond[other] = min(further, highest[other])
+        for far in (highest, beyond):
+            if self._is_quick({**far, name: size}):
+                yield {**far, name: size}
+                return
+        alone = ({**near, other: beyond[other]} for other in self.bounds if other != name)
+        yield from filter(self._is_quick, alone)
+
+    def _is_quick(self, sizes: dict[str, int]) -> bool:
+        """Whether the function can be computed at these sizes within seconds."""
+        if self.tracer.elements(sizes) > FAR_ELEMENTS:
+            return False
+        try:
+            return self.tracer(sizes).work() <= FAR_WORK
+        except ConversionError:
+            return True  # what is wrong will be told
 
     def _checked_below(self, graph: Graph, asked: set[str]) -> dict[str, Dim]:
         """The bounds after testing sizes below those that were sampled, where small ones have another
@@ -132,9 +152,14 @@ class General:
             return False
         pairs = zip(got.values(), [to_numpy(e) for e in expected], strict=True)
         return all(
-            g.shape == e.shape and np.allclose(_wide(g), _wide(e), rtol=1e-3, atol=1e-4, equal_nan=True)
+            g.shape == e.shape and _close(_wide(g), _wide(e), TOLERANCES.get(e.dtype.name, 1e-4))
             for g, e in pairs
         )
+
+
+def _close(got: np.ndarray, expected: np.ndarray, tolerance: float) -> bool:
+    largest = np.abs(expected, where=np.isfinite(expected), out=np.zeros(expected.shape)).max(initial=1)
+    return np.allclose(got, expected, rtol=10 * tolerance, atol=tolerance * largest, equal_nan=True)
 
 
 def _wide(array: np.ndarray) -> np.ndarray:
@@ -347,6 +372,8 @@ def _merge_items(items: Sequence[Any], fitter: Fitter, where: str, samples: Sequ
 
 
 def _check(trace: Trace, general: Trace, sizes: Mapping[str, int]) -> None:
+    import mlx.core as mx
+
     for index, (one, formula) in enumerate(zip(trace.records, general.records, strict=True)):
         if one[1] != substitute(formula[1], sizes) or one[3] != substitute(formula[3], sizes):
             raise _difference(
@@ -355,6 +382,8 @@ def _check(trace: Trace, general: Trace, sizes: Mapping[str, int]) -> None:
     for key, constant in general.constants.items():
         if isinstance(constant, tuple):
             continue
+        if isinstance(constant, ramps.Ramp):
+            constant = mx.array(constant.at(sizes))
         if not _equal(constant, trace.constants[key]):
             raise Difference("a constant depends on the size")
 
@@ -370,8 +399,9 @@ def _equal(a: Any, b: Any) -> bool:
 
 
 def _merge_constants(arrays: Sequence[Any], fitter: Fitter, samples: Sequence[dict[str, int]]) -> Any:
-    """The constant, or (size, dtype, form) of a scalar that depends on the sizes."""
+    """The constant; (size, dtype, form) of a scalar that depends on the sizes; or what counts with them."""
     from converters.dtypes import dtype_name
+    from converters.snapshot import to_numpy
 
     if all(_equal(arrays[0], other) for other in arrays[1:]):
         return arrays[0]
@@ -381,6 +411,9 @@ def _merge_constants(arrays: Sequence[Any], fitter: Fitter, samples: Sequence[di
             size = _fit_floats([undo(v) for v in values], fitter, exact=form == "")
             if size is not None:
                 return size, dtype_name(arrays[0].dtype), form
+    ramp = ramps.fit([to_numpy(array) for array in arrays], fitter)
+    if ramp is not None:
+        return ramp
     i = next(i for i, array in enumerate(arrays) if not _equal(arrays[0], array))
     raise Difference(
         f"a constant of shape {tuple(arrays[0].shape)} depends on the size: it differs between "
