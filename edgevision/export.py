@@ -1,7 +1,7 @@
 """From a run to what clients load: an ONNX folder as transformers.js and others expect it, a Core ML
 package as Xcode does.
 
-DIR/onnx/model.onnx                 float32; model_fp16.onnx beside it
+DIR/onnx/model.onnx                 float32; beside it model_fp16.onnx, model_quantized.onnx, model_q4.onnx
 DIR/config.json, preprocessor_config.json
 DIR/<model>.mlpackage               a picture in, label and probabilities out
 """
@@ -14,13 +14,23 @@ from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
+import numpy as np
 
 import converters as cv
 from converters.storage import claim, replacing_file
+from edgevision.data import load
 from edgevision.errors import UsageError
+from edgevision.inference.evaluation import unit_range
 from edgevision.runs import Run
 
-ONNX_NAMES = {"float32": "model.onnx", "float16": "model_fp16.onnx"}
+PRECISIONS = ("float32", "float16")
+ONNX_NAMES = {
+    "float32": "model.onnx",
+    "float16": "model_fp16.onnx",
+    "int8": "model_quantized.onnx",
+    "int4": "model_q4.onnx",
+}
+CALIBRATION = 100  # pictures of the training set
 GREY = (0.299, 0.587, 0.114)  # of red, green and blue, as Pillow and ITU-R 601 weigh them
 TARGETS = ("onnx", "coreml")
 
@@ -36,6 +46,16 @@ def metadata_of(run: Run) -> dict[str, Any]:
     }
 
 
+def calibration_pictures(run: Run) -> list[np.ndarray]:
+    """Training pictures of the run's data set, each (1, H, W, 1) in [0, 1].
+
+    Raises:
+        UserError: the data set is not there.
+    """
+    images = load(run.config["data"], "train", CALIBRATION).images
+    return list(unit_range(images)[:, None])
+
+
 def to_onnx(run: Run, path: Path, precision: str | None = None, overwrite: bool = True) -> Path:
     """The model's own signature: `image` float32 (batch, H, W, C) in [0, 1] to `logits`."""
     graph = cv.capture(run.model, {"image": cv.Spec(("batch", *run.config["input"]["shape"]))}, ["logits"])
@@ -43,13 +63,15 @@ def to_onnx(run: Run, path: Path, precision: str | None = None, overwrite: bool 
     return cv.convert(graph, path, precision=precision, **options)
 
 
-def to_coreml(run: Run, path: Path, precision: str | None = None, overwrite: bool = True) -> Path:
+def to_coreml(
+    run: Run, path: Path, precision: str | None = None, overwrite: bool = True, quantize: str | None = None
+) -> Path:
     """A classifier that takes a grey picture; Xcode previews it."""
     height, width, _ = run.config["input"]["shape"]
     image = cv.Image(size=(height, width), color="grey", scale=run.config["input"]["scale"])
     graph = cv.capture(run.model, {"image": image}, ["logits"])
     options: dict[str, Any] = {"labels": run.labels, "metadata": metadata_of(run), "overwrite": overwrite}
-    return cv.convert(graph, path, precision=precision, **options)
+    return cv.convert(graph, path, precision=precision, quantize=quantize, **options)
 
 
 def takes_pixel_values(run: Run) -> Callable[[mx.array], mx.array]:
@@ -63,15 +85,22 @@ def takes_pixel_values(run: Run) -> Callable[[mx.array], mx.array]:
     return classify
 
 
-def to_clients_onnx(run: Run, folder: Path, precision: str | None = None, overwrite: bool = True) -> Path:
-    """`folder/onnx/model.onnx` and the JSON files beside it, in the layout that transformers.js loads."""
-    name = ONNX_NAMES[precision or "float32"]
+def to_clients_onnx(
+    run: Run, folder: Path, precision: str | None = None, overwrite: bool = True, quantize: str | None = None
+) -> Path:
+    """`folder/onnx/model.onnx` and the JSON files beside it, in the layout that transformers.js loads; 8 bits
+    are calibrated with pictures that the run was trained on."""
+    name = ONNX_NAMES[quantize or precision or "float32"]
     height, width, _ = run.config["input"]["shape"]
     spec = cv.Spec(("batch_size", 3, height, width))
     graph = cv.capture(takes_pixel_values(run), {"pixel_values": spec}, ["logits"], module=run.model)
     claim(folder, [f"onnx/{name}", "config.json", "preprocessor_config.json"])
     options: dict[str, Any] = {"labels": run.labels, "metadata": metadata_of(run), "overwrite": overwrite}
-    path = cv.convert(graph, folder / "onnx" / name, precision=precision, **options)
+    if quantize == "int8":
+        rgb = [np.repeat(picture.transpose(0, 3, 1, 2), 3, axis=1) for picture in calibration_pictures(run)]
+        options["calibration"] = rgb
+    options |= {"precision": precision, "quantize": quantize}
+    path = cv.convert(graph, folder / "onnx" / name, **options)
     for file, content in _client_files(run).items():
         with replacing_file(folder / file) as new:
             new.write_text(json.dumps(content, indent=1))
@@ -97,11 +126,13 @@ def _client_files(run: Run) -> dict[str, Any]:
     }
 
 
-def export_run(run: Run, targets: list[str], out: Path, precision: str | None, force: bool) -> list[Path]:
+def export_run(
+    run: Run, targets: list[str], out: Path, precision: str | None, force: bool, quantize: str | None = None
+) -> list[Path]:
     """Everything that `edgevision export` writes; gives the paths of the artefacts.
 
     Raises:
-        UsageError: an unknown target or precision.
+        UsageError: an unknown target or precision, or a quantization that a target has not.
         OutputExists: an artefact is there and `force` was not given.
     """
     unknown = sorted(set(targets) - set(TARGETS))
@@ -109,13 +140,20 @@ def export_run(run: Run, targets: list[str], out: Path, precision: str | None, f
         raise UsageError(
             f"--to {', '.join(unknown) or 'is missing'}", hint=f"choose from {', '.join(TARGETS)}"
         )
-    if precision not in (None, *ONNX_NAMES):
-        raise UsageError(f"precision {precision!r} is unknown", hint=f"choose from {', '.join(ONNX_NAMES)}")
-    package = f"{run.config['model']}.mlpackage"
+    if precision not in (None, *PRECISIONS):
+        raise UsageError(f"precision {precision!r} is unknown", hint=f"choose from {', '.join(PRECISIONS)}")
+    schemes = ("int8", "int4") if "onnx" in targets else ("int8", "int4", "palette4", "palette6", "palette8")
+    if quantize not in (None, *schemes):
+        raise UsageError(
+            f"--quantize {quantize} is unknown for {' and '.join(targets)}",
+            hint=f"choose from {', '.join(schemes)}",
+        )
+    suffix = f"_{quantize}" if quantize else ""
+    package = f"{run.config['model']}{suffix}.mlpackage"
     claim(out, [package])
     paths = []
     if "onnx" in targets:
-        paths.append(to_clients_onnx(run, out, precision, overwrite=force))
+        paths.append(to_clients_onnx(run, out, precision, force, quantize))
     if "coreml" in targets:
-        paths.append(to_coreml(run, out / package, precision, overwrite=force))
+        paths.append(to_coreml(run, out / package, precision, force, quantize))
     return paths

@@ -13,7 +13,10 @@ def export(
     precision: Annotated[
         str | None, typer.Option(help="float32 or float16; default float32 for ONNX, float16 for Core ML.")
     ] = None,
-    quantize: Annotated[str | None, typer.Option(help="Not supported yet.")] = None,
+    quantize: Annotated[
+        str | None,
+        typer.Option(help="int8 or int4; for Core ML palette4, palette6 or palette8 too."),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace artefacts that are there.")] = False,
 ) -> None:
     """Write a trained model as ONNX and Core ML, and compare each with MLX.
@@ -22,20 +25,21 @@ def export(
     Examples:
       edgevision export runs/lenet --to onnx --to coreml --out exported/lenet
       edgevision export runs/lenet --to onnx --precision float16 --out exported/lenet
+      edgevision export runs/lenet --to onnx --quantize int8 --out exported/lenet
     """
+    from converters import load
     from edgevision import runs
     from edgevision.console import out as printer
     from edgevision.console import strip_escapes
-    from edgevision.errors import UsageError
     from edgevision.export import export_run
     from edgevision.inference.agreement import agreement
 
-    if quantize is not None:
-        raise UsageError(f"--quantize {quantize} is not supported yet")
     loaded = runs.load(run)
-    for path in export_run(loaded, to, out, precision, force):
+    for path in export_run(loaded, to, out, precision, force, quantize):
         result = agreement(run, path, count=64)
         told = f"{result['verdict']}, max rel {result['max_rel']:.2g} on {result['runtime']}"
         printer.print(strip_escapes(f"{path}: {told}"), markup=False)
-        if not result["ok"]:
+        if quantize is not None:
+            printer.print(str(load(path).quantization), markup=False)
+        if not result["ok"] and quantize is None:  # what quantizing costs is for the user to judge
             raise typer.Exit(1)

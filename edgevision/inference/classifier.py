@@ -23,7 +23,7 @@ class Classifier:
         labels: class names.
         kind: "run", "onnx" or "coreml".
         runtime: what computes, for reports.
-        precision: of weights and arithmetic.
+        precision: of weights and arithmetic; "quantized" where they are codes.
     """
 
     logits: Callable[[np.ndarray], np.ndarray]
@@ -98,6 +98,7 @@ def _open_artifact(path: Path) -> Classifier:
 
     model = load(path)
     labels, precision = model.metadata.get("labels"), model.metadata.get("precision", "float32")
+    precision = "quantized" if model.quantization is not None else precision
     if len(model.inputs) != 1 or len(model.outputs) != 1 or not isinstance(labels, list):
         raise UserError(f"{path} is no classifier: it needs one input, one output and labels")
     ((name, _),), ((output, spec),) = model.inputs.items(), model.outputs.items()

@@ -129,6 +129,19 @@ def test_classify_shows_a_table_and_goes_on_after_a_bad_picture(run, tmp_path, c
     assert "Traceback" not in captured.err
 
 
+def test_quantized_exports_beside_the_others(run, tmp_path, capsys):
+    arguments = ["export", str(run), "--to", "onnx", "--to", "coreml", "--out", str(tmp_path)]
+    for scheme in ("int8", "int4"):
+        assert main([*arguments, "--quantize", scheme]) == 0
+        told = capsys.readouterr().out
+        assert f"{scheme}: " in told
+        assert "same largest element in" in told
+    for name in ("onnx/model_quantized.onnx", "onnx/model_q4.onnx", "lenet_int8.mlpackage"):
+        assert main(["compare", str(run), str(tmp_path / name), "--count", "200", "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["same_class"] >= 196
+    assert main([*arguments[:4], "--quantize", "int8", "--out", str(tmp_path)]) == 1  # it is there
+
+
 def test_pictures_as_files_give_what_arrays_give(run, tmp_path):
     from edgevision.pictures import digit_array, open_picture
 
@@ -153,9 +166,9 @@ def test_pictures_as_files_give_what_arrays_give(run, tmp_path):
             "precision 'int3'",
         ),
         (
-            ["export", "{run}", "--to", "onnx", "--quantize", "int8", "--out", "{tmp}/e"],
+            ["export", "{run}", "--to", "onnx", "--quantize", "palette4", "--out", "{tmp}/e"],
             2,
-            "not supported yet",
+            "--quantize palette4 is unknown for onnx",
         ),
         (["export", "{run}", "--to", "onnx", "--out", "{exported}"], 1, "exists"),
         (["export", "{exported}", "--to", "onnx", "--out", "{tmp}/e"], 1, "edgevision:"),
