@@ -59,6 +59,10 @@ def _pad(x: np.ndarray, value: np.ndarray, low: Any, high: Any) -> np.ndarray:
 
 
 def _as_strided(x: np.ndarray, shape: Any, strides: Any, offset: int) -> np.ndarray:
+    reach = [(size - 1) * stride for size, stride in zip(shape, strides, strict=True)]
+    first, last = offset + sum(min(r, 0) for r in reach), offset + sum(max(r, 0) for r in reach)
+    if all(shape) and (first < 0 or last >= x.size):
+        raise ValueError(f"elements {first} to {last} of {x.size}")
     flat = np.ascontiguousarray(x).reshape(-1)[offset:]
     return np.lib.stride_tricks.as_strided(flat, shape, [s * x.itemsize for s in strides]).copy()
 

@@ -8,6 +8,7 @@ from case_table import Case, difference, expected, spec_of
 from op_cases import CASES
 
 import converters as cv
+from converters.ops import OPS
 
 
 def identifier(row: Case) -> str:
@@ -29,3 +30,8 @@ def test_meaning_is_mlx(row):
         results = graph.evaluate(*arrays).values()
         for wanted, got in zip(expected(row, arrays), results, strict=True):
             assert difference(wanted, got, row.tolerance) is None, sizes
+
+
+def test_strides_never_leave_the_array():
+    with pytest.raises(ValueError, match="elements 2 to 10 of 8"):
+        OPS["AsStrided"].evaluate([np.zeros(8)], {"shape": (3,), "strides": (4,), "offset": 2})
