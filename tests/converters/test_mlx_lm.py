@@ -19,10 +19,11 @@ pytest.importorskip("mlx_lm", reason="mlx-lm is a development dependency")
 
 from mlx_lm.models.cache import make_prompt_cache
 from mlx_lm_configs import architectures, build
+from mlx_lm_variants import VARIANTS
 
 QUICK = {
     "deepseek_v3", "falcon_h1", "gemma3_text", "gpt2", "gpt_bigcode", "gpt_oss", "jamba", "lfm2", "llama",
-    "mixtral", "phi3", "qwen2", "qwen3", "qwen3_5",
+    "mixtral", "phi3", "qwen2", "qwen3", "qwen3_5", "yarn positions", "groups of experts",
 }  # fmt: skip
 # A loop over the tokens, or chunks of them: one token a step.
 STEPS = {
@@ -49,7 +50,8 @@ def rows(names: list[str]) -> list[Any]:
 
 def export(name: str, folder: Any) -> tuple[Any, StatelessDecoder, Any]:
     """The model, its function, and the path of its file."""
-    model = build(name)
+    architecture, changes = VARIANTS.get(name, (name, {}))
+    model = build(architecture, **changes)
     decoder = StatelessDecoder(model, 1 if name in STEPS else "length")
     graph = cv.capture(
         decoder, decoder.inputs, decoder.outputs, dims=decoder.dims, states=decoder.states, module=model
@@ -78,7 +80,7 @@ def assert_close(got: np.ndarray, expected: mx.array, name: str) -> None:
     np.testing.assert_allclose(got.astype(np.float32), wanted, rtol=0, atol=1e-4 * largest, err_msg=name)
 
 
-@pytest.mark.parametrize("name", rows([n for n in architectures() if n not in REFUSED]))
+@pytest.mark.parametrize("name", rows([n for n in [*architectures(), *VARIANTS] if n not in REFUSED]))
 def test_an_architecture_equals_mlx(name, tmp_path):
     model, decoder, path = export(name, tmp_path)
     session = cv.load(path)
