@@ -143,15 +143,15 @@ def _equal(x: np.ndarray, y: np.ndarray, equal_nan: bool) -> np.ndarray:
 OPS = (
     *(Op(name, (), meaning, same) for name, meaning in UNARY.items()),
     *(Op(name, (), in_float32(meaning), same, EXPANSIONS.get(name)) for name, meaning in FLOAT_UNARY.items()),
-    *(Op(name, (), meaning, broadcasting) for name, meaning in BINARY.items()),
+    *(Op(name, (), meaning, broadcasting, EXPANSIONS.get(name)) for name, meaning in BINARY.items()),
     *(
         Op(name, (), in_float32(meaning), broadcasting, EXPANSIONS.get(name))
         for name, meaning in FLOAT_BINARY.items()
     ),
     *(Op(name, (), meaning, comparing) for name, meaning in COMPARISONS.items()),
-    Op("Equal", ("equal_nan",), _equal, comparing),
+    Op("Equal", ("equal_nan",), _equal, comparing, EXPANSIONS["Equal"]),
     Op("LogicalNot", (), np.logical_not, comparing),
-    Op("BitwiseInvert", (), np.bitwise_not, same),
+    Op("BitwiseInvert", (), np.bitwise_not, same, EXPANSIONS["BitwiseInvert"]),
     Op("Select", (), np.where, broadcasting),
     Op(
         "DivMod",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import log, pi
+from typing import Any
 
 import numpy as np
 
@@ -69,6 +70,8 @@ def _expand_logaddexp(b: Builder, x: Value, y: Value) -> Value:
     return b("Select", alone, large, joined)
 
 
+LARGE = 1e18  # its square is still a float32
+
 # Giles 2012, "Approximating the erfinv function": single precision, near the centre and in the tails
 CENTRE = (2.81022636e-08, 3.43273939e-07, -3.5233877e-06, -4.39150654e-06, 0.00021858087)
 CENTRE += (-0.00125372503, -0.00417768164, 0.246640727, 1.50140941)
@@ -98,6 +101,54 @@ def _logarithm(base: float) -> Callable[..., Value]:
     return lambda b, x: b("Multiply", b("Log", x), scalar(b, 1 / log(base), x))
 
 
+def _expand_arcsinh(b: Builder, x: Value) -> Value:
+    """sign(x) log1p(|x| + x² / (1 + sqrt(1 + x²))); log(2 |x|) where the square would overflow."""
+    one, size = scalar(b, 1, x), b("Abs", x)
+    small = b("Minimum", size, scalar(b, LARGE, x))
+    square = b("Multiply", small, small)
+    root = b("Add", one, b("Sqrt", b("Add", one, square)))
+    near = b("Log1p", b("Add", small, b("Divide", square, root)))
+    far = b("Add", b("Log", size), scalar(b, log(2), x))
+    y = b("Select", b("Greater", size, scalar(b, LARGE, x)), far, near)
+    return b("Select", b("Less", x, scalar(b, 0, x)), b("Negative", y), y)
+
+
+def _expand_arccosh(b: Builder, x: Value) -> Value:
+    """log1p(t + sqrt(2 t + t²)) with t = x - 1; log(2 x) where the square would overflow."""
+    t = b("Minimum", b("Subtract", x, scalar(b, 1, x)), scalar(b, LARGE, x))
+    near = b("Log1p", b("Add", t, b("Sqrt", b("Multiply", t, b("Add", t, scalar(b, 2, x))))))
+    far = b("Add", b("Log", x), scalar(b, log(2), x))
+    return b("Select", b("Greater", x, scalar(b, LARGE, x)), far, near)
+
+
+def _expand_invert(b: Builder, x: Value) -> Value:
+    """-1 - x, which of unsigned numbers is the largest minus x."""
+    most = np.iinfo(x.dtype).max if x.dtype.startswith("u") else -1
+    return b("Subtract", b.constant(most, dtype=x.dtype), x)
+
+
+def _power_of_two(b: Builder, exponent: Value) -> Value:
+    return b("Power", scalar(b, 2, exponent), exponent)
+
+
+def _expand_left_shift(b: Builder, x: Value, shift: Value) -> Value:
+    return b("Multiply", x, _power_of_two(b, shift))
+
+
+def _expand_right_shift(b: Builder, x: Value, shift: Value) -> Value:
+    """In two steps, since the sign bit is no positive power."""
+    half = b("FloorDivide", shift, scalar(b, 2, shift))
+    rest = b("Subtract", shift, half)
+    return b("FloorDivide", b("FloorDivide", x, _power_of_two(b, half)), _power_of_two(b, rest))
+
+
+def _expand_equal(b: Builder, x: Value, y: Value, equal_nan: bool) -> Value | None:
+    if not equal_nan:
+        return None
+    both = b("LogicalAnd", b("NotEqual", x, x), b("NotEqual", y, y))
+    return b("LogicalOr", b("Equal", x, y, equal_nan=False), both)
+
+
 def _divmod(b: Builder, x: Value, y: Value) -> tuple[Value, ...]:
     return b("FloorDivide", x, y), b("Remainder", x, y)
 
@@ -112,7 +163,7 @@ def _in_float32(expand: Callable[..., Value]) -> Callable[..., Value]:
     return widened
 
 
-EXPANSIONS: dict[str, Callable[..., Value | tuple[Value, ...]]] = {
+EXPANSIONS: dict[str, Callable[..., Any]] = {
     "Expm1": _in_float32(_expand_expm1),
     "Log1p": _in_float32(_expand_log1p),
     "Log2": _in_float32(_logarithm(2)),
@@ -120,5 +171,11 @@ EXPANSIONS: dict[str, Callable[..., Value | tuple[Value, ...]]] = {
     "ErfInv": _in_float32(_expand_erf_inv),
     "ArcTan2": _in_float32(_expand_arctan2),
     "LogAddExp": _in_float32(_expand_logaddexp),
+    "ArcSinh": _in_float32(_expand_arcsinh),
+    "ArcCosh": _in_float32(_expand_arccosh),
+    "BitwiseInvert": _expand_invert,
+    "LeftShift": _expand_left_shift,
+    "RightShift": _expand_right_shift,
+    "Equal": _expand_equal,
     "DivMod": _divmod,
 }

@@ -58,6 +58,29 @@ def _pad(x: np.ndarray, value: np.ndarray, low: Any, high: Any) -> np.ndarray:
     return np.pad(x, list(zip(low, high, strict=True)), constant_values=value[()])
 
 
+def _expand_split(b: Builder, x: Value, sizes: tuple[AnySize, ...], axis: int) -> tuple[Value, ...]:
+    """A slice for each part."""
+    parts: list[Value] = []
+    begin: AnySize = 0
+    for size in sizes:
+        start = tuple(begin if index == axis else 0 for index in range(len(x.shape)))
+        end = tuple(begin + size if index == axis else whole for index, whole in enumerate(x.shape))
+        parts.append(b("Slice", x, start=start, end=end, strides=(1,) * len(start)))
+        begin = begin + size
+    return tuple(parts)
+
+
+def _expand_pad(b: Builder, x: Value, value: Value, low: Shape, high: Shape) -> Value:
+    """Axis by axis joined to blocks of the value."""
+    value = b("Reshape", value, shape=())
+    for axis, sides in enumerate(zip(low, high, strict=True)):
+        shapes = [(*x.shape[:axis], size, *x.shape[axis + 1 :]) for size in sides]
+        blocks = [b("Broadcast", value, shape=shape) if shape[axis] != 0 else None for shape in shapes]
+        parts = [part for part in (blocks[0], x, blocks[1]) if part is not None]
+        x = b("Concatenate", *parts, axis=axis) if len(parts) > 1 else x
+    return x
+
+
 def _as_strided(x: np.ndarray, shape: Any, strides: Any, offset: int) -> np.ndarray:
     reach = [(size - 1) * stride for size, stride in zip(shape, strides, strict=True)]
     first, last = offset + sum(min(r, 0) for r in reach), offset + sum(max(r, 0) for r in reach)
@@ -123,9 +146,9 @@ OPS = (
     ),
     Op("Repeat", ("repeats",), _repeat, _repeat_shape, _expand_repeat),
     Op("Concatenate", ("axis",), lambda *xs, axis: np.concatenate(xs, axis), _concatenate_shape),
-    Op("Split", ("sizes", "axis"), _split, _split_shapes),
+    Op("Split", ("sizes", "axis"), _split, _split_shapes, _expand_split),
     Op("Slice", ("start", "end", "strides"), _slice, _slice_shape),
-    Op("Pad", ("low", "high"), _pad, _pad_shape),
+    Op("Pad", ("low", "high"), _pad, _pad_shape, _expand_pad),
     Op(
         "AsStrided",
         ("shape", "strides", "offset"),

@@ -16,20 +16,18 @@ from converters.graph import Builder, Graph, Node, Value
 from converters.lower import legalize
 from converters.metadata import KEY, describe
 from converters.ops.convolution import to_last
-from converters.precision import with_dtypes, with_precision
+from converters.precision import with_precision
 from converters.sizes import is_static, sizes_in, substitute
 from converters.specs import Image
 from converters.storage import replacing_folder
 from converters.targets.coreml.blob import BlobFile
 from converters.targets.coreml.rules import RULES
+from converters.targets.coreml.runtime_types import in_runtime_types
 from converters.targets.coreml.schema import feature_schema, mil_schema, model_schema
 from converters.targets.coreml.writer import Ref, Writer, identifiers
 
 VERSIONS = {15: (6, "CoreML5"), 16: (7, "CoreML6"), 17: (8, "CoreML7"), 18: (9, "CoreML8")}
 OPEN_END = 4096  # the upper bound of a dimension that was captured without one: Core ML wants a bound
-NARROW = {"int64": "int32", "uint32": "int32", "uint64": "int32"} | dict.fromkeys(
-    ("int8", "int16", "uint8", "uint16"), "int32"
-)
 
 
 def prepare(graph: Graph) -> Graph:
@@ -143,8 +141,7 @@ class _Function:
                 return "no such op in Core ML"
             return rule.why_not(ios, node, constants)
 
-        graph = with_dtypes(with_precision(graph, precision), NARROW)
-        self.graph = legalize(_runtime_edges(graph), refusal)
+        self.graph = in_runtime_types(legalize(with_precision(graph, precision), refusal), ios)
         self.public = identifiers([*(v.name for v in graph.inputs), *graph.outputs])
         self.writer = Writer(self.graph, ios, blob, self.public)
         self.labels = None if options.labels is None else [str(label) for label in options.labels]
@@ -252,26 +249,3 @@ class _Function:
         bounds = zip(substitute(value.shape, low), substitute(value.shape, high), strict=True)
         for lower, upper in bounds:
             proto.shapeRange.sizeRanges.add(lowerBound=min(lower, upper), upperBound=max(lower, upper))
-
-
-def _runtime_edges(graph: Graph) -> Graph:
-    """Inputs and outputs that Core ML has no arrays for (bool), as int32 with casts inside."""
-    if not any(v.dtype == "bool" for v in (*graph.inputs, *graph.outputs.values())):
-        return graph
-    b = Builder()
-    values: dict[Value, Value] = {}
-    inputs = []
-    for old in graph.inputs:
-        new = old if old.dtype != "bool" else Value(old.name, old.shape, "int32")
-        inputs.append(new)
-        if new is not old:
-            values[old] = b("NotEqual", new, b.constant(np.array(0, np.int32)))
-    for node in graph.nodes:
-        operands = tuple(values.get(value, value) for value in node.inputs)
-        b.nodes.append(Node(node.op, operands, node.outputs, node.attrs))
-    outputs = {}
-    for name, old in graph.outputs.items():
-        value = values.get(old, old)
-        outputs[name] = b("AsType", value, dtype="int32") if value.dtype == "bool" else value
-    constants = {**graph.constants, **b.constants}
-    return graph.replace(inputs=tuple(inputs), outputs=outputs, nodes=tuple(b.nodes), constants=constants)

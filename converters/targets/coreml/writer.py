@@ -219,6 +219,16 @@ class Writer:
                 dimension.unknown.variadic = False
         return kind
 
+    def widened(self, source: Ref, before: Shape, after: Shape, dtype: str) -> Ref:
+        """The array `source` broadcast from one shape to another; as it is where they are equal."""
+        if before == after:
+            return source
+        wide = (1,) * (len(after) - len(before)) + before
+        if wide != before:
+            source = self.op("reshape", wide, dtype, x=source, shape=self.shape(wide))
+        repeats = tuple(1 if old == new else new for old, new in zip(wide, after, strict=True))
+        return self.op("tile", after, dtype, x=source, reps=self.shape(repeats))
+
     def shape(self, shape: Shape) -> Ref:
         """An int32 vector of the sizes, computed from the inputs' shapes where they are named."""
         if is_static(shape):

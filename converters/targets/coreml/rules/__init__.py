@@ -4,14 +4,16 @@ from converters.targets.coreml.rules import (
     activation,
     convolution,
     elementwise,
+    indexing,
     integer,
     linear,
+    normalization,
     reduce,
     shape,
 )
 from converters.targets.coreml.rules.lowering import Lowering
 
-FAMILIES = (elementwise, shape, reduce, linear, integer, convolution, activation)
+FAMILIES = (elementwise, shape, reduce, indexing, linear, normalization, integer, convolution, activation)
 RULES: dict[str, Lowering] = {name: rule for family in FAMILIES for name, rule in family.RULES.items()}
 
 __all__ = ["FAMILIES", "RULES", "Lowering"]

@@ -87,13 +87,18 @@ def _select(w: Writer, node: Node) -> None:
     w.emit("select", node, cond=cond, a=a, b=b)
 
 
+def _refuse_equal(ios: int, node: Node) -> str | None:
+    return "nan equals nan" if node.attrs["equal_nan"] else None
+
+
 def _cast(w: Writer, node: Node) -> None:
     w.emit("cast", node, x=w.ref(node.inputs[0]), dtype=CAST_NAMES[node.output.dtype])
 
 
+BINARY_RULES = {name: binary(kind) for name, kind in BINARY.items()}
 RULES = {
     **{name: unary(kind) for name, kind in UNARY.items()},
-    **{name: binary(kind) for name, kind in BINARY.items()},
+    **BINARY_RULES,
     "Negative": Lowering(_negative),
     "Log": _with_epsilon("log"),
     "Rsqrt": _with_epsilon("rsqrt"),
@@ -101,4 +106,5 @@ RULES = {
     "Log10": _logarithm(10),
     "Select": Lowering(_select),
     "AsType": Lowering(_cast),
+    "Equal": Lowering(BINARY_RULES["Equal"].emit, _refuse_equal),
 }

@@ -30,7 +30,8 @@ class Lowering:
 
     def why_not(self, version: int, node: Node, constants: Mapping[Value, np.ndarray]) -> str | None:
         """The reason why the node needs its expansion, or None."""
-        if any(node.inputs[index] not in constants for index in self.constants):
+        given = [index for index in self.constants if index < len(node.inputs)]
+        if any(node.inputs[index] not in constants for index in given):
             return "its weights are computed"
         return self.refusal(version, node) if self.refusal else None
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
+from converters.dtypes import numpy_dtype
 from converters.graph import Node
 from converters.sizes import AnySize, is_static
 from converters.targets.coreml.rules.lowering import Lowering
-from converters.targets.coreml.writer import Writer, slice_defaults
+from converters.targets.coreml.writer import CAST_NAMES, Writer, slice_defaults
 
 
 def _reshape(w: Writer, node: Node) -> None:
@@ -80,7 +83,35 @@ def _dimension(w: Writer, node: Node) -> None:
     if node.output.dtype == "int32":
         w.emit("identity", node, x=scalar)
     else:
-        w.emit("cast", node, x=scalar, dtype={"float16": "fp16", "float32": "fp32"}[node.output.dtype])
+        w.emit("cast", node, x=scalar, dtype=CAST_NAMES[node.output.dtype])
+
+
+def _split(w: Writer, node: Node) -> None:
+    sizes = np.array(node.attrs["sizes"], np.int32)
+    w.emit("split", node, x=w.ref(node.inputs[0]), split_sizes=sizes, axis=node.attrs["axis"])
+
+
+def _refuse_split(ios: int, node: Node) -> str | None:
+    return None if is_static(node.attrs["sizes"]) else "parts of computed sizes"
+
+
+def _arange(w: Writer, node: Node) -> None:
+    """Whole numbers are counted, then scaled, so that rounding adds no element."""
+    start, step, size = (node.attrs[name] for name in ("start", "step", "size"))
+    dtype, shape = node.output.dtype, node.output.shape
+    zero, one = np.array(0, np.int32), np.array(1, np.int32)
+    end = w.op("squeeze", (), "int32", x=w.size(size), axes=np.array([0], np.int32))
+    y = w.op("range_1d", shape, "int32", start=zero, end=end, step=one)
+    if dtype != "int32":
+        y = w.op("cast", shape, dtype, x=y, dtype=CAST_NAMES[dtype])
+    if step != 1:
+        y = w.op("mul", shape, dtype, x=y, y=np.array(step, numpy_dtype(dtype)))
+    if isinstance(start, int | float):
+        first: Any = np.array(start, numpy_dtype(dtype))
+    else:
+        first = w.size(start)
+        first = first if dtype == "int32" else w.op("cast", (1,), dtype, x=first, dtype=CAST_NAMES[dtype])
+    w.emit("add", node, x=y, y=first)
 
 
 def _refuse_rank(ios: int, node: Node) -> str | None:
@@ -104,4 +135,6 @@ RULES = {
     "Pad": Lowering(_pad, _refuse_pad),
     "Broadcast": Lowering(_broadcast, _refuse_broadcast),
     "Dimension": Lowering(_dimension),
+    "Split": Lowering(_split, _refuse_split),
+    "Arange": Lowering(_arange),
 }
