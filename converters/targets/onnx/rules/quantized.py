@@ -9,6 +9,9 @@ onnxruntime computes w once, when it loads the model: exact, and as fast as floa
 in its place
 is joined into a product that rounds x to 8 bits, 0.5 % off. With runtime="onnxruntime", codes of 2 and 4
 bits go into MatMulNBits, which keeps them packed in memory; its zero points are -bias / scale.
+
+Weights that something else reads as well, such as a tied embedding, are in the file once, as MLX's words; the
+product takes its codes from these, which onnxruntime does once as well.
 """
 
 from __future__ import annotations
@@ -35,6 +38,9 @@ def _refuse(opset: int, node: Node) -> str | None:
 def _matmul(w: Writer, node: Node) -> None:
     bits, group = node.attrs["bits"], node.attrs["group_size"]
     words, scales, biases = (w.graph.constants[value] for value in node.inputs[1:])
+    if _is_shared(w, node):
+        (_packed_words if _fits_packed(w.runtime, node) else _words)(w, node)
+        return
     codes = unpacked(words, bits)  # (N, K)
     if _fits_packed(w.runtime, node):
         _packed_matmul(w, node, codes, scales, biases)
@@ -86,8 +92,54 @@ def _packed_matmul(w: Writer, node: Node, codes: np.ndarray, scales: np.ndarray,
         w.constant(scales.astype(np.float32).ravel(), name=w.name(node.inputs[2])),
         w.constant(zeros.ravel(), name=f"{w.name(node.inputs[3])}.zeros"),
     ]
-    sizes = {"K": k, "N": n, "bits": bits, "block_size": group}
+    _packed_product(w, node, operands)
+
+
+def _packed_product(w: Writer, node: Node, operands: list[str]) -> None:
+    k, n = node.inputs[0].shape[-1], node.output.shape[-1]
+    sizes = {"K": k, "N": n, "bits": node.attrs["bits"], "block_size": node.attrs["group_size"]}
     w.give("MatMulNBits", operands, [w.name(node.output)], domain="com.microsoft", **sizes)
+
+
+def _is_shared(w: Writer, node: Node) -> bool:
+    """Whether something else reads the words, and no code lies across two of them."""
+    words = node.inputs[1]
+    return 32 % node.attrs["bits"] == 0 and sum(words in other.inputs for other in w.graph.nodes) > 1
+
+
+def _parts(w: Writer, words: str, bits: int) -> str:
+    """(N, W) words as (N, W, 32 / bits) numbers of `bits` bits, the lowest first."""
+    column = w.node("Unsqueeze", words, w.int64([2]))
+    shifted = w.node("BitShift", column, w.constant(np.arange(0, 32, bits, np.uint32)), direction="RIGHT")
+    if w.opset < 18:
+        return w.node("Mod", shifted, w.constant(np.array(2**bits, np.uint32)))
+    return w.node("BitwiseAnd", shifted, w.constant(np.array(2**bits - 1, np.uint32)))
+
+
+def _words(w: Writer, node: Node) -> None:
+    n, k = node.output.shape[-1], node.inputs[0].shape[-1]
+    scales = w.graph.constants[node.inputs[2]]
+    words, *columns = (w.name(value) for value in node.inputs[1:])
+    scale, bias = (w.node("Unsqueeze", column, w.int64([2])) for column in columns)
+    codes = w.node("Cast", _parts(w, words, node.attrs["bits"]), to=_element_type(scales))
+    grouped = w.node("Reshape", codes, w.shape((n, scales.shape[-1], node.attrs["group_size"])))
+    weight = w.node("Reshape", w.node("Add", w.node("Mul", grouped, scale), bias), w.shape((n, k)))
+    w.give(
+        "MatMul", [w.name(node.inputs[0]), w.node("Transpose", weight, perm=[1, 0])], [w.name(node.output)]
+    )
+
+
+def _packed_words(w: Writer, node: Node) -> None:
+    x, words, scales, biases = (w.name(value) for value in node.inputs)
+    n, groups = w.graph.constants[node.inputs[2]].shape
+    size = node.attrs["group_size"] * node.attrs["bits"] // 8
+    packed = w.node("Cast", _parts(w, words, 8), to=ELEMENT_TYPES["uint8"])
+    packed = w.node("Reshape", packed, w.int64([n, groups, size]))
+    flat = w.int64([-1])
+    zeros = w.node("Div", w.node("Neg", biases), scales)
+    zeros = w.node("Where", w.node("Equal", scales, w.constant(0, "float32")), biases, zeros)
+    operands = [x, packed, w.node("Reshape", scales, flat), w.node("Reshape", zeros, flat)]
+    _packed_product(w, node, operands)
 
 
 def _packed_rows(codes: np.ndarray, bits: int) -> np.ndarray:
