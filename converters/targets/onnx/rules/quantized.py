@@ -110,7 +110,9 @@ def _is_shared(w: Writer, node: Node) -> bool:
 def _parts(w: Writer, words: str, bits: int) -> str:
     """(N, W) words as (N, W, 32 / bits) numbers of `bits` bits, the lowest first."""
     column = w.node("Unsqueeze", words, w.int64([2]))
-    shifted = w.node("BitShift", column, w.constant(np.arange(0, 32, bits, np.uint32)), direction="RIGHT")
+    shifted = w.node(
+        "BitShift", column, w.constant(np.arange(0, 32, bits).astype(np.uint32)), direction="RIGHT"
+    )
     if w.opset < 18:
         return w.node("Mod", shifted, w.constant(np.array(2**bits, np.uint32)))
     return w.node("BitwiseAnd", shifted, w.constant(np.array(2**bits - 1, np.uint32)))
