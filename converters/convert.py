@@ -93,7 +93,9 @@ def convert(
         raise ConversionError("there is no function to convert")
     options = Options(precision, labels, metadata, opset, runtime, minimum_ios, overwrite)
     module = import_module(TARGETS[chosen])
-    optimized = {name: optimize(module.prepare(graph)) for name, graph in graphs.items()}
+    optimized = {
+        name: module.refine(optimize(module.prepare(graph)), options) for name, graph in graphs.items()
+    }
     if quantize is None:
         return module.write(optimized, path, options)
     return _write_quantized(module, optimized, path, options, quantize, calibration)

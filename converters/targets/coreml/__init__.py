@@ -10,7 +10,13 @@ from converters.targets.coreml.write import prepare, write
 
 if TYPE_CHECKING:
     from converters.convert import Options
+    from converters.graph import Graph
     from converters.quantization import Scheme
+
+
+def refine(graph: Graph, options: Options) -> Graph:
+    """The graph after the passes, as it is."""
+    return graph
 
 
 def native_ops() -> set[str]:
@@ -32,4 +38,4 @@ def schemes(options: Options) -> dict[str, Scheme]:
     return found | ({"int4": weights_only(in_blocks)} if options.minimum_ios >= 18 else {})
 
 
-__all__ = ["inspect", "load", "native_ops", "prepare", "schemes", "write"]
+__all__ = ["inspect", "load", "native_ops", "prepare", "refine", "schemes", "write"]

@@ -19,6 +19,13 @@ def prepare(graph: Graph) -> Graph:
     return graph
 
 
+def refine(graph: Graph, options: Options) -> Graph:
+    """The graph after the passes, as its runtime has it fastest."""
+    from converters.targets.onnx.centring import with_centred_streams
+
+    return with_centred_streams(graph) if options.runtime == "onnxruntime" and options.opset >= 23 else graph
+
+
 def native_ops() -> set[str]:
     """The ops that have a rule of their own."""
     from converters.targets.onnx.rules import RULES
@@ -34,4 +41,4 @@ def schemes(options: Options) -> dict[str, Scheme]:
     return {"int8": in_integers, "int4": weights_only(in_packed_blocks)}
 
 
-__all__ = ["inspect", "load", "native_ops", "prepare", "schemes", "write"]
+__all__ = ["inspect", "load", "native_ops", "prepare", "refine", "schemes", "write"]
