@@ -165,9 +165,12 @@ class Tracer:
         self.snapshot = snapshot
         self.output_names: list[str] = []
 
-    def build(self, trace: Trace) -> Graph:
-        """The Graph of a trace of this function."""
-        return build(trace, self.specs, self.names, self.outputs, self.output_names)
+    def build(self, trace: Trace, sizes: Mapping[str, int] | None = None) -> Graph:
+        """The Graph of a trace of this function: of all traces, or of the one at `sizes`."""
+        specs = self.specs
+        if sizes is not None:
+            specs = {name: Spec(substitute(s.shape, sizes), s.dtype) for name, s in specs.items()}
+        return build(trace, specs, self.names, self.outputs, self.output_names)
 
     def arrays(self, sizes: Mapping[str, int]) -> list[mx.array]:
         """Zeros of the inputs' shapes."""

@@ -136,21 +136,24 @@ class General:
         try:
             merge([special, self.tracer(self.samples[0])], [sizes, self.samples[0]], against=self.trace)
         except Difference as difference:
-            return None if self._same_numbers(graph, sizes) else str(difference.args[0])
+            same = self._same_numbers(graph, special, sizes)
+            return None if same else str(difference.args[0])
         return None
 
-    def _same_numbers(self, graph: Graph, sizes: dict[str, int]) -> bool:
-
+    def _same_numbers(self, graph: Graph, special: Trace, sizes: dict[str, int]) -> bool:
         from converters.snapshot import to_numpy
 
         random = np.random.default_rng(0)
         arrays = [_random_like(random, np.asarray(to_numpy(a)), a) for a in self.tracer.arrays(sizes)]
-        expected = self.tracer.run(*arrays)
+        try:
+            expected = [to_numpy(array) for array in self.tracer.run(*arrays)]
+        except RuntimeError:  # MLX lacks an operation here, such as a gathered product of bfloat16 on the CPU
+            expected = list(self.tracer.build(special, sizes).evaluate(*map(to_numpy, arrays)).values())
         try:
             got = graph.evaluate(*[to_numpy(a) for a in arrays])
         except (ConversionError, ValueError, IndexError):
             return False
-        pairs = zip(got.values(), [to_numpy(e) for e in expected], strict=True)
+        pairs = zip(got.values(), expected, strict=True)
         return all(
             g.shape == e.shape and _close(_wide(g), _wide(e), TOLERANCES.get(e.dtype.name, 1e-4))
             for g, e in pairs
