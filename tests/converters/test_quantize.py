@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from onnx.reference import ReferenceEvaluator
 
 import converters as cv
 from converters.graph import Builder, Graph, Value
@@ -281,6 +282,23 @@ def test_refused(name, tmp_path):
     with pytest.raises(cv.ConversionError, match=message):
         cv.convert(graph, tmp_path / "p.onnx", **options)
     assert list(tmp_path.iterdir()) == []
+
+
+SECOND_OPINIONS = {
+    "layers": (mlp_graph, {"x": ROWS}, {"quantize": "int8"}),
+    "blocks": (mlp_graph, {"x": ROWS}, {"quantize": "int4"}),
+    "text": (text_graph, {"ids": IDS}, {"quantize": "int8", "opset": 22}),
+    "pictures": (picture_graph, {"photo": PHOTOS[:2]}, {"quantize": "int8", "calibration": [PHOTOS]}),
+}
+
+
+@pytest.mark.parametrize("name", SECOND_OPINIONS)
+def test_onnx_reference_computes_the_same(name, tmp_path):
+    graph, feed, options = SECOND_OPINIONS[name]
+    path = cv.convert(graph(), tmp_path / "m.onnx", **options)
+    (got,) = cv.load(path)(**feed).values()
+    (second,) = ReferenceEvaluator(str(path)).run(list(cv.load(path).outputs), feed)
+    assert off(second, got) < 1e-6
 
 
 @pytest.mark.parametrize("runtime", [None, "onnxruntime"])
