@@ -5,12 +5,15 @@
 #   make setup    what the two share; a second run installs nothing
 #   make check    ruff (format and lint) and pyright
 #   make bench    figures: speed of training, export and the artefacts
-#   make fuzz     random inputs and random graphs, for longer than the tests do
+#   make fuzz     N=1000 random graphs through TARGETS=onnx (or onnx,coreml), then random inputs for longer than in tests
 #   make test-all the tests, slow ones included
 #
 # On macOS the installed MLX uses Metal. On Linux `make setup MLX=cuda` takes the CUDA 13 build instead of the CPU's.
 
 MLX ?= cpu
+N ?= 1000
+SEED ?= 0
+TARGETS ?= onnx
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 READY := $(VENV)/.ready-$(MLX)
@@ -40,6 +43,7 @@ bench: setup
 	@$(PYTHON) -m edgevision bench
 
 fuzz: setup
+	@PYTHONPATH=tests/converters $(PYTHON) -m fuzz $(N) --targets $(TARGETS) --seed $(SEED)
 	@$(PYTHON) -m pytest -m fuzz --hypothesis-profile=long
 
 setup: $(READY)

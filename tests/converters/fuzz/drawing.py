@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from math import prod
 from random import Random
 from typing import Any
+from zlib import crc32
 
 import mlx.core as mx
 import numpy as np
@@ -19,8 +20,7 @@ from case_table import to_mlx
 from fuzz.elementwise import TYPES, cast_jumps
 from fuzz.operation import Operation, Unfit
 from fuzz.operations import FAMILIES, OPERATIONS
-from fuzz.program import Input, Program, Step, pruned
-from hypothesis import strategies as st
+from fuzz.program import Input, Program, Sizes, Step
 
 from converters.dtypes import dtype_name, is_float, is_integer
 from converters.snapshot import to_numpy
@@ -79,13 +79,11 @@ class Known:
 class Drawing:
     """The program so far. Operations choose from it with `value`, `partner`, `constant`, `integer` …"""
 
-    def __init__(self, random: Random, runs: Sequence[dict[str, int]], seed: int):
-        self.random, self.runs, self.seed = random, runs, seed
+    def __init__(self, random: Random, runs: Sequence[Sizes]):
+        self.random, self.runs = random, runs
         self.inputs: list[Input] = []
         self.steps: list[Step] = []
-        self.counts: list[int] = []
         self.values: list[Known] = []
-        self.noise = np.random.default_rng(seed)
 
     def integer(self, low: int, high: int) -> int:
         """A number from low to high."""
@@ -159,12 +157,11 @@ class Drawing:
         left = list(range(count))
         return [left.pop(self.integer(0, len(left) - 1)) for _ in range(count)]
 
-    def add_input(self, shape: tuple[int | str, ...], dtype: str, values: str) -> None:
+    def add_input(self, given: Input) -> None:
         """One more input."""
-        given = Input(shape, dtype, values)
-        arrays = tuple(to_mlx(given.array(sizes, self.seed + len(self.inputs))) for sizes in self.runs)
+        arrays = tuple(to_mlx(given.array(sizes)) for sizes in self.runs)
         self.inputs.append(given)
-        self.values.append(_known(len(self.values), dtype, arrays, arrays, True, "float32"))
+        self.values.append(_known(len(self.values), given.dtype, arrays, arrays, True, "float32"))
 
     def grow(self, name: str) -> None:
         """One more step with operands and attributes of its own choice; Unfit where nothing suits."""
@@ -183,13 +180,19 @@ class Drawing:
         disturbs = operation.rounding in ("smooth", "exact")
         runs = range(len(self.runs))
         clean = [_results(operation, [v.clean[i] for v in operands], attrs) for i in runs]
-        noisy = [
-            _results(operation, [self._disturbed(v, i) if disturbs else v.noisy[i] for v in operands], attrs)
-            for i in runs
-        ]
+        noisy = []
+        for i in runs:
+            given = [
+                _disturbed(v, i, (name, place)) if disturbs else v.noisy[i]
+                for place, v in enumerate(operands)
+            ]
+            noisy.append(_results(operation, given, attrs))
         if any(array.size > ELEMENTS for results in clean for array in results):
             raise Unfit
-        mx.eval(clean, noisy)
+        try:
+            mx.eval(clean, noisy)
+        except RuntimeError as error:
+            raise Unfit from error
         exact = all(v.exact for v in floats)
         pairs = zip(zip(*clean, strict=True), zip(*noisy, strict=True), strict=True)
         results = [
@@ -197,16 +200,15 @@ class Drawing:
             for index, (arrays, others) in enumerate(pairs, len(self.values))
         ]
         self.values += results
-        self.steps.append((name, tuple(v.index for v in operands), attrs))
-        self.counts.append(len(results))
+        self.steps.append(Step(name, tuple(v.index for v in operands), attrs, len(results)))
         return results
 
-    def _disturbed(self, v: Known, run: int) -> mx.array:
-        array = v.noisy[run]
-        if v.kind != "float" or not array.size:
-            return array
-        noise = 1 + NOISE[v.dtype] * self.noise.uniform(-1, 1, array.shape)
-        return array * mx.array(noise.astype(np.float32)).astype(array.dtype)
+    def program(self, outputs: Sequence[int], opset: int) -> Program:
+        """The steps that lead to the outputs, where they keep to the rules in other surroundings too."""
+        grades = tuple(self.values[i].grade for i in outputs)
+        return Program(
+            tuple(self.inputs), tuple(self.steps), tuple(outputs), grades, tuple(self.runs), opset
+        ).pruned()
 
     def _judged(
         self, operation: Operation, operands: Sequence[Known], clean: Any, noisy: Any, exact: bool, index: int
@@ -229,10 +231,21 @@ class Drawing:
             largest = np.abs(array).max(initial=0)
             if not largest <= LARGEST[dtype]:
                 raise Unfit
-            gap = np.abs(_wide(other) - array).max(initial=0)
+            with np.errstate(invalid="ignore"):
+                gap = np.abs(_wide(other) - array).max(initial=0)
             if not gap <= AMPLIFIED[grade] * largest:
                 raise Unfit
         return _known(index, dtype, clean, noisy, exact, grade)
+
+
+def _disturbed(v: Known, run: int, use: tuple[str, int]) -> mx.array:
+    """The elements with a rounding error each: another for each use, the same when a program is redrawn."""
+    array = v.noisy[run]
+    if v.kind != "float" or not array.size:
+        return array
+    seed = crc32(_wide(v.clean[run]).tobytes(), crc32(repr(use).encode()))
+    noise = 1 + NOISE[v.dtype] * np.random.default_rng(seed).uniform(-1, 1, array.shape)
+    return array * mx.array(noise.astype(np.float32)).astype(array.dtype)
 
 
 def _known(index: int, dtype: str, clean: Any, noisy: Any, exact: bool, grade: str) -> Known:
@@ -243,7 +256,7 @@ def _known(index: int, dtype: str, clean: Any, noisy: Any, exact: bool, grade: s
 def _results(operation: Operation, arrays: Sequence[mx.array], attrs: dict[str, Any]) -> list[mx.array]:
     try:
         result = operation.compute(*arrays, **attrs)
-    except (ValueError, TypeError, IndexError, RuntimeError, OverflowError) as error:
+    except (Unfit, ValueError, TypeError, IndexError, RuntimeError, OverflowError) as error:
         raise Unfit from error
     return list(result) if isinstance(result, list | tuple) else [result]
 
@@ -279,15 +292,15 @@ def _draw_inputs(d: Drawing, dynamic: bool) -> None:
         dtype = d.choice(INPUT_TYPES if not d.flag(5) else TYPES)
         if prod(13 if isinstance(size, str) else size for size in shape) > ELEMENTS:
             shape = shape[:2]
-        d.add_input(tuple(shape), dtype, d.choice(("grid", "grid", "normal", "positive")))
+        d.add_input(Input(tuple(shape), dtype, d.choice(("grid", "grid", "normal", "positive")), index))
 
 
-def drawn(seed: int, wanted: int) -> Program:
-    """The program of at most so many steps that belongs to a seed."""
+def drawn(seed: int) -> Program:
+    """The program of 5 to 40 steps that belongs to a seed; fewer where no output needs all of them."""
     random = Random(seed)
     dynamic = random.random() < 0.5
-    runs = TOGETHER if dynamic else ({},)
-    d = Drawing(random, runs, seed)
+    d = Drawing(random, TOGETHER if dynamic else ({},))
+    wanted = d.integer(5, 40)
     with mx.stream(mx.cpu):
         _draw_inputs(d, dynamic)
         for _ in range(4 * wanted):
@@ -297,14 +310,19 @@ def drawn(seed: int, wanted: int) -> Program:
                 continue
             if len(d.steps) >= wanted:
                 break
-    read = {i for _, operands, _ in d.steps for i in operands}
+    read = {i for step in d.steps for i in step.operands}
     ends = [v.index for v in d.values[len(d.inputs) :] if v.index not in read]
     more = [d.integer(0, len(d.values) - 1)] if d.flag(4) else []
     opset = d.choice((23,) * 6 + (17, 18, 19, 20, 21, 22))
-    return pruned(d.inputs, d.steps, d.counts, [*ends, *more] or [0], runs, opset, seed)
+    return d.program(list(dict.fromkeys([*ends, *more])) or [0], opset)
 
 
-def programs() -> st.SearchStrategy[Program]:
-    """Programs of up to 40 steps. They are drawn from a seed and reduced by `fuzz.reducing`, which can put an
-    input in place of all that leads to a value; shrinking the draws cannot."""
-    return st.builds(drawn, st.integers(0, 2**32), st.integers(5, 40))
+def redrawn(inputs: Sequence[Input], steps: Sequence[Step], runs: Sequence[Sizes]) -> Drawing:
+    """The drawing that the inputs and steps make; Unfit where one breaks the rules."""
+    d = Drawing(Random(0), runs)
+    with mx.stream(mx.cpu):
+        for given in inputs:
+            d.add_input(given)
+        for step in steps:
+            d.append(step.operation, tuple(d.values[i] for i in step.operands), step.attrs)
+    return d

@@ -58,7 +58,9 @@ def _put_along(x: mx.array, where: mx.array, axis: int) -> mx.array:
 
 
 def _add_along(x: mx.array, where: mx.array, axis: int) -> mx.array:
-    """Written at positions that differ: the order of a sort."""
+    """Written at positions that differ: the order of a sort. MLX does not check that they are inside."""
+    if where.shape[axis] > x.shape[axis]:
+        raise Unfit
     return mx.put_along_axis(x, mx.argsort(where, axis=axis), where.astype(x.dtype), axis=axis)
 
 
@@ -94,9 +96,10 @@ def _write_rows(x: mx.array, where: mx.array, kind: str) -> mx.array:
 def _choose_add_rows(d: Any) -> Choice:
     """Rows that may repeat: sums are the same in any order where the numbers are exact."""
     x = d.value("integer", rank=1, check=lambda v: not v.empty)
-    return (x, d.value("integer", check=lambda v: v.rank <= 2)), {
-        "kind": d.choice(("add", "maximum", "minimum"))
-    }
+    where = d.value(
+        "integer", rank=1, check=lambda v: v.rank <= 2
+    )  # MLX crashes where rank-0 updates are made
+    return (x, where), {"kind": d.choice(("add", "maximum", "minimum"))}
 
 
 def _add_rows(x: mx.array, where: mx.array, kind: str) -> mx.array:
@@ -133,7 +136,8 @@ def _choose_moving(d: Any) -> Choice:
     """A window of known size whose start is computed."""
     x = d.value(*KINDS, rank=1, check=lambda v: not v.empty)
     axis = d.integer(0, x.rank - 1)
-    return (x, d.value("integer")), {"axis": axis, "size": d.integer(1, min(x.dims[axis]))}
+    where = d.value("integer", check=lambda v: not v.empty)
+    return (x, where), {"axis": axis, "size": d.integer(1, min(x.dims[axis]))}
 
 
 def _moving(x: mx.array, where: mx.array, axis: int, size: int) -> mx.array:

@@ -20,18 +20,34 @@ def _choose_convolution(spatial: int, transposed: bool = False) -> Any:
         x = _picture(d, spatial)
         groups = d.choice([g for g in (1, 2, x.shape[-1]) if x.shape[-1] % g == 0]) if not transposed else 1
         kernel = tuple(d.integer(1, 3) for _ in range(spatial))
-        weight = d.constant((groups * d.integer(1, 3), *kernel, x.shape[-1] // groups), x.dtype)
         attrs: dict[str, Any] = {
             "stride": tuple(d.choice((1, 1, 2)) for _ in kernel),
             "padding": tuple(d.integer(0, 2) for _ in kernel),
             "dilation": tuple(d.choice((1, 1, 2)) for _ in kernel),
             "groups": groups,
         }
+        weight = d.constant((groups * d.integer(1, 3), *kernel, x.shape[-1] // groups), x.dtype)
         if transposed:
             attrs["output_padding"] = tuple(d.integer(0, s - 1) for s in attrs["stride"])
         return (x, weight), {k: v[0] if spatial == 1 and k != "groups" else v for k, v in attrs.items()}
 
     return choose
+
+
+def _convolution(op: Any) -> Any:
+    """The operation where the kernel is not larger than the picture: MLX computes something there."""
+
+    def compute(
+        x: mx.array, weight: mx.array, stride: Any, padding: Any, dilation: Any, groups: int
+    ) -> mx.array:
+        kernel = weight.shape[1:-1]
+        pads, steps = ((v,) * len(kernel) if isinstance(v, int) else v for v in (padding, dilation))
+        axes = zip(x.shape[1:], kernel, pads, steps, strict=False)
+        if any(size + 2 * pad <= (k - 1) * step for size, k, pad, step in axes):
+            raise Unfit
+        return op(x, weight, stride, padding, dilation, groups)
+
+    return compute
 
 
 def _choose_pool(d: Any) -> Choice:
@@ -172,9 +188,9 @@ def _choose_glu(d: Any) -> Choice:
 
 
 LAYERS: dict[str, Operation] = {
-    "conv1d": Operation(mx.conv1d, _choose_convolution(1)),
-    "conv2d": Operation(mx.conv2d, _choose_convolution(2)),
-    "conv3d": Operation(mx.conv3d, _choose_convolution(3)),
+    "conv1d": Operation(_convolution(mx.conv1d), _choose_convolution(1)),
+    "conv2d": Operation(_convolution(mx.conv2d), _choose_convolution(2)),
+    "conv3d": Operation(_convolution(mx.conv3d), _choose_convolution(3)),
     "conv_transpose1d": Operation(mx.conv_transpose1d, _choose_convolution(1, True)),
     "conv_transpose2d": Operation(mx.conv_transpose2d, _choose_convolution(2, True)),
     "pool": Operation(_pool, _choose_pool),

@@ -212,6 +212,13 @@ def _choose_strided(d: Any) -> Choice:
     return (x,), {"shape": (rows, width), "strides": (step, 1), "offset": 0}
 
 
+def _strided(x: mx.array, shape: tuple[int, ...], strides: tuple[int, ...], offset: int) -> mx.array:
+    """MLX does not check that the elements are inside."""
+    if x.size <= offset + sum((size - 1) * step for size, step in zip(shape, strides, strict=True)):
+        raise Unfit
+    return mx.as_strided(mx.contiguous(x), shape, strides, offset)
+
+
 def _choose_size_of(d: Any) -> Choice:
     x = d.value(*KINDS, rank=1)
     return (x,), {
@@ -271,7 +278,7 @@ SHAPES: dict[str, Operation] = {
         "tril": (lambda x, k: mx.tril(x, k), _choose_triangle),
         "triu": (lambda x, k: mx.triu(x, k), _choose_triangle),
         "diagonal": (lambda x, offset: mx.diagonal(x, offset, -2, -1), _choose_diagonal),
-        "as_strided": (lambda x, **attrs: mx.as_strided(x, **attrs), _choose_strided),
+        "as_strided": (_strided, _choose_strided),
     }.items()
 }
 CREATING: dict[str, Operation] = {
