@@ -142,6 +142,39 @@ def _expand_right_shift(b: Builder, x: Value, shift: Value) -> Value:
     return b("FloorDivide", b("FloorDivide", x, _power_of_two(b, half)), _power_of_two(b, rest))
 
 
+def _common_bits(b: Builder, x: Value, y: Value) -> Value:
+    """x AND y of signed numbers, bit by bit: floor(x / 2^k) mod 2 is bit k, also of negative numbers."""
+    low = np.array([2**k for k in range(63 if x.dtype == "int64" else 31)], x.dtype)
+    powers, two, zero = b.constant(low), scalar(b, 2, x), scalar(b, 0, x)
+
+    def bits(value: Value) -> Value:
+        column = b("Reshape", value, shape=(*value.shape, 1))
+        return b("Remainder", b("FloorDivide", column, powers), two)
+
+    shared = b("Multiply", b("Multiply", bits(x), bits(y)), powers)
+    last = (len(shared.shape) - 1,)
+    total = b("Reduce", shared, kind="sum", axes=last, keepdims=False, dtype=x.dtype)
+    both = b("LogicalAnd", b("Less", x, zero), b("Less", y, zero))
+    return b("Add", total, b("Select", both, scalar(b, np.iinfo(x.dtype).min, x), zero))
+
+
+def _bitwise(combine: Callable[[Builder, Value, Value, Value], Value]) -> Callable[..., Value]:
+    """An operation on bits from x, y and what bits they share, in sums that wrap around."""
+
+    def expand(b: Builder, x: Value, y: Value) -> Value:
+        dtype = x.dtype
+        signed = "int64" if dtype.endswith("64") else "int32"
+        x, y = (v if v.dtype == signed else b("AsType", v, dtype=signed) for v in (x, y))
+        result = combine(b, x, y, _common_bits(b, x, y))
+        return result if dtype == signed else b("AsType", result, dtype=dtype)
+
+    return expand
+
+
+def _either(b: Builder, x: Value, y: Value, both: Value) -> Value:
+    return b("Subtract", b("Add", x, y), both)
+
+
 def _expand_equal(b: Builder, x: Value, y: Value, equal_nan: bool) -> Value | None:
     if not equal_nan:
         return None
@@ -173,6 +206,9 @@ EXPANSIONS: dict[str, Callable[..., Any]] = {
     "LogAddExp": _in_float32(_expand_logaddexp),
     "ArcSinh": _in_float32(_expand_arcsinh),
     "ArcCosh": _in_float32(_expand_arccosh),
+    "BitwiseAnd": _bitwise(lambda b, x, y, both: both),
+    "BitwiseOr": _bitwise(_either),
+    "BitwiseXor": _bitwise(lambda b, x, y, both: b("Subtract", _either(b, x, y, both), both)),
     "BitwiseInvert": _expand_invert,
     "LeftShift": _expand_left_shift,
     "RightShift": _expand_right_shift,

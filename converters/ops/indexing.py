@@ -122,6 +122,8 @@ def _expand_slice_update(
     strides: tuple[int, ...],
 ) -> Value:
     shape = tuple(slice_length(*bounds) for bounds in zip(start, end, strides, strict=True))
+    if 0 in shape:
+        return x
     if update.shape != shape:
         update = b("Broadcast", update, shape=shape)
     if kind != "set":

@@ -13,7 +13,7 @@ import numpy as np
 
 from converters.artifact import Artifact, image_pixels
 from converters.dtypes import numpy_dtype
-from converters.errors import LoadError
+from converters.errors import LoadError, ShapeError
 from converters.metadata import KEY, Signature, signatures
 from converters.specs import Image
 from converters.storage import recover
@@ -118,9 +118,17 @@ def _edge(dtype: str) -> str:
 
 
 def _narrow(array: np.ndarray) -> np.ndarray:
-    """Element types that Core ML's arrays have: bool and other integers go as int32."""
+    """Element types that Core ML's arrays have: bool and other integers go as int32, uint32 by its bits.
+
+    Raises:
+        ShapeError: integers beyond 32 bits.
+    """
     if array.dtype.name == "bfloat16":
         return array.astype(np.float32)
+    if array.dtype.itemsize == 8 and array.dtype.kind in "iu" and array.size:
+        limits = np.iinfo(np.int32)
+        if array.min() < limits.min or array.max() > limits.max:
+            raise ShapeError("an input has integers beyond 32 bits, which Core ML has not")
     return array.astype(np.int32) if array.dtype.kind in "biu" else array
 
 

@@ -103,21 +103,22 @@ class _Typer(Builder):
         return given
 
     def _add(self, node: Node) -> None:
-        if node.op == "Reduce" and node.attrs["kind"] in ("and", "or"):
+        if node.op == "Reduce" and (node.attrs["kind"] in ("and", "or") or node.attrs["dtype"] == "bool"):
             self.now[node.output] = self._quantified(node)
             return
         operands = [self.now[value] for value in node.inputs]
         if node.op in POSITIONS:
             self._count_from_front(node, operands)
+        special = self._unsigned(node, operands) if node.inputs and node.inputs[0].dtype == "uint32" else None
         if node.op == "AsType":
-            self.now[node.output] = self._converted(node, operands[0])
+            special = self._converted(node, operands[0])
+        if special is not None:
+            self.now[node.output] = special
             return
         domain = DOMAINS.get(node.op, FLOATS)
         free = range(1 if node.op == "Select" else 0, len(operands))
         if node.op in STORED:
             free = range(0)
-        if node.op in DIVISIONS and node.inputs[0].dtype == "uint32" and not self._all_counted(node.inputs):
-            raise UnsupportedOp("Core ML divides no unsigned numbers", hint="use int32")
         flipped = (
             node.op in ORDERED and node.inputs[0].dtype == "uint32" and not self._all_counted(node.inputs)
         )
@@ -152,7 +153,7 @@ class _Typer(Builder):
         x = self.now[node.inputs[0]]
         if node.inputs[0].dtype != "bool":
             x = self("NotEqual", x, self.constant(0, dtype=x.dtype))
-        kind = "min" if node.attrs["kind"] == "and" else "max"
+        kind = "min" if node.attrs["kind"] in ("and", "min") else "max"
         numbers = self._cast(x, "int32")
         if not node.attrs["axes"]:
             return x
@@ -204,6 +205,34 @@ class _Typer(Builder):
         half = self.constant(2 ** (bits - 1), dtype="int32")
         return self("Subtract", self("Remainder", self("Add", value, half), whole), half)
 
+    def _unsigned(self, node: Node, operands: list[Value]) -> Value | None:
+        """uint32 where int32 would take large numbers for negative ones."""
+        zero = self.constant(0, dtype="int32")
+        if node.op == "Abs":
+            return operands[0]
+        if node.op == "Sign":
+            return self("AsType", self("NotEqual", operands[0], zero), dtype="int32")
+        if node.op not in DIVISIONS or self._all_counted(node.inputs):
+            return None
+        x, y = operands
+        quotient = self._unsigned_quotient(x, y, zero)
+        return quotient if node.op == "FloorDivide" else self("Subtract", x, self("Multiply", quotient, y))
+
+    def _unsigned_quotient(self, x: Value, y: Value, zero: Value) -> Value:
+        """Half of x by y, doubled, and one more where the rest allows; 0 or 1 by 2^31 and more."""
+        one, two = (self.constant(number, dtype="int32") for number in (1, 2))
+        half = self("FloorDivide", x, two)
+        half = self("Select", self("Less", x, zero), self._flip(half), half)
+        divisor = self("Select", self("Greater", y, zero), y, one)
+        doubled = self("Multiply", self("FloorDivide", half, divisor), two)
+        rest = self("Subtract", x, self("Multiply", doubled, y))
+
+        def once(value: Value) -> Value:
+            fits = self("GreaterEqual", self._flip(value), self._flip(y))
+            return self("AsType", fits, dtype="int32")
+
+        return self("Select", self("Less", y, zero), once(x), self("Add", doubled, once(rest)))
+
     def _flip(self, value: Value) -> Value:
         """Bits of uint32 as an int32 of the same order, and the other way round."""
         return self("Add", value, self.constant(np.iinfo(np.int32).min, dtype="int32"))
@@ -212,7 +241,7 @@ class _Typer(Builder):
         place = POSITIONS[node.op]
         old, indices = node.inputs[place], operands[place]
         operands[place] = indices = self._cast(indices, "int32")
-        if self.ios < 17 or self._is_counted(old):
+        if self.ios < 17 or old.dtype.startswith("uint") or self._is_counted(old):
             return
         x = node.inputs[0]
         if node.op in ("GatherND", "ScatterND"):
@@ -250,7 +279,7 @@ class _Typer(Builder):
             return array.dtype.kind in "iu" and bool(np.all((array >= 0) & (array < 2**31)))
         node = self.graph.producers.get(value)
         if node is None:
-            return value.dtype.startswith("uint")  # positions that callers give fit int32
+            return False
         if node.op in COUNTING:
             return True
         if node.op == "Arange":

@@ -21,9 +21,11 @@ from converters.sizes import is_static, sizes_in, substitute
 from converters.specs import Image
 from converters.storage import replacing_folder
 from converters.targets.coreml.blob import BlobFile
+from converters.targets.coreml.ranks import folded
 from converters.targets.coreml.rules import RULES
 from converters.targets.coreml.runtime_types import in_runtime_types
 from converters.targets.coreml.schema import feature_schema, mil_schema, model_schema
+from converters.targets.coreml.spelling import spelled
 from converters.targets.coreml.writer import Ref, Writer, identifiers
 
 VERSIONS = {15: (6, "CoreML5"), 16: (7, "CoreML6"), 17: (8, "CoreML7"), 18: (9, "CoreML8")}
@@ -141,7 +143,8 @@ class _Function:
                 return "no such op in Core ML"
             return rule.why_not(ios, node, constants)
 
-        self.graph = in_runtime_types(legalize(with_precision(graph, precision), refusal), ios)
+        graph = folded(legalize(spelled(with_precision(graph, precision)), refusal))
+        self.graph = in_runtime_types(graph, ios)
         self.public = identifiers([*(v.name for v in graph.inputs), *graph.outputs])
         self.writer = Writer(self.graph, ios, blob, self.public)
         self.labels = None if options.labels is None else [str(label) for label in options.labels]

@@ -6,7 +6,7 @@ from math import log
 
 import numpy as np
 
-from converters.dtypes import numpy_dtype
+from converters.dtypes import is_float, numpy_dtype
 from converters.graph import Node
 from converters.targets.coreml.rules.lowering import Lowering, binary, unary
 from converters.targets.coreml.writer import CAST_NAMES, Writer
@@ -26,7 +26,6 @@ UNARY = {
     "LogicalNot": "logical_not",
     "Round": "round",
     "Sigmoid": "sigmoid",
-    "Sign": "sign",
     "Sin": "sin",
     "Sinh": "sinh",
     "Sqrt": "sqrt",
@@ -39,7 +38,6 @@ BINARY = {
     "Subtract": "sub",
     "Multiply": "mul",
     "Divide": "real_div",
-    "FloorDivide": "floor_div",
     "Remainder": "mod",
     "Maximum": "maximum",
     "Minimum": "minimum",
@@ -87,6 +85,41 @@ def _select(w: Writer, node: Node) -> None:
     w.emit("select", node, cond=cond, a=a, b=b)
 
 
+def _sign(w: Writer, node: Node) -> None:
+    """Of nan 0, as in MLX; Core ML's own gives nan."""
+    (x,), y = node.inputs, node.output
+    zero = number(0, x.dtype)
+    if not is_float(x.dtype):
+        w.emit("sign", node, x=w.ref(x))
+        return
+    signs = [w.op(kind, y.shape, "bool", x=w.ref(x), y=zero) for kind in ("greater", "less")]
+    above, below = (w.op("cast", y.shape, y.dtype, x=sign, dtype=CAST_NAMES[y.dtype]) for sign in signs)
+    w.emit("sub", node, x=above, y=below)
+
+
+def _floor_divide(w: Writer, node: Node) -> None:
+    x, y = (w.ref(value) for value in node.inputs)
+    if not is_float(node.output.dtype):
+        w.emit("floor_div", node, x=x, y=y)
+        return
+    quotient = w.op("real_div", node.output.shape, node.output.dtype, x=x, y=y)
+    w.emit("floor", node, x=quotient)
+
+
+NEVER_BELOW = {"Add", "Square", "Abs", "Exp", "Reduce"}  # in practice sums of squares: never -0
+
+
+def _rsqrt(w: Writer, node: Node) -> None:
+    """Core ML adds an epsilon, even one of 0 makes -0 a 0; only where that may be is it a quotient."""
+    (x,), y = node.inputs, node.output
+    producer = w.graph.producers.get(x)
+    if producer is not None and producer.op in NEVER_BELOW:
+        w.emit("rsqrt", node, x=w.ref(x), epsilon=number(0, y.dtype))
+        return
+    root = w.op("sqrt", y.shape, y.dtype, x=w.ref(x))
+    w.emit("real_div", node, x=number(1, y.dtype), y=root)
+
+
 def _refuse_equal(ios: int, node: Node) -> str | None:
     return "nan equals nan" if node.attrs["equal_nan"] else None
 
@@ -101,7 +134,9 @@ RULES = {
     **BINARY_RULES,
     "Negative": Lowering(_negative),
     "Log": _with_epsilon("log"),
-    "Rsqrt": _with_epsilon("rsqrt"),
+    "Rsqrt": Lowering(_rsqrt),
+    "Sign": Lowering(_sign),
+    "FloorDivide": Lowering(_floor_divide),
     "Log2": _logarithm(2),
     "Log10": _logarithm(10),
     "Select": Lowering(_select),

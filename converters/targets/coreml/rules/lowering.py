@@ -21,16 +21,17 @@ class Lowering:
     Attributes:
         emit: adds the MIL operations that compute the node's outputs.
         refusal: oldest system and node to the reason why this node needs the op's expansion instead, or None.
-        constants: operands that must be constants.
+        constants: operands that must be constants, or what tells them for a node.
     """
 
     emit: Emit
     refusal: Callable[[int, Node], str | None] | None = None
-    constants: tuple[int, ...] = ()
+    constants: tuple[int, ...] | Callable[[Node], tuple[int, ...]] = ()
 
     def why_not(self, version: int, node: Node, constants: Mapping[Value, np.ndarray]) -> str | None:
         """The reason why the node needs its expansion, or None."""
-        given = [index for index in self.constants if index < len(node.inputs)]
+        wanted = self.constants(node) if callable(self.constants) else self.constants
+        given = [index for index in wanted if index < len(node.inputs)]
         if any(node.inputs[index] not in constants for index in given):
             return "its weights are computed"
         return self.refusal(version, node) if self.refusal else None

@@ -114,26 +114,17 @@ def _arange(w: Writer, node: Node) -> None:
     w.emit("add", node, x=y, y=first)
 
 
-def _refuse_rank(ios: int, node: Node) -> str | None:
-    ranks = [len(value.shape) for value in (*node.inputs, *node.outputs)]
-    return None if max(ranks) <= 5 else "Core ML arrays have at most 5 axes"
-
-
-def _refuse_broadcast(ios: int, node: Node) -> str | None:
-    return (
-        "an empty array"
-        if is_static(node.output.shape) and 0 in node.output.shape
-        else _refuse_rank(ios, node)
-    )
+def _refuse_empty(ios: int, node: Node) -> str | None:
+    return "an empty array" if is_static(node.output.shape) and 0 in node.output.shape else None
 
 
 RULES = {
-    "Reshape": Lowering(_reshape, _refuse_rank),
-    "Transpose": Lowering(_transpose, _refuse_rank),
-    "Concatenate": Lowering(_concatenate, _refuse_rank),
-    "Slice": Lowering(_slice, _refuse_rank),
+    "Reshape": Lowering(_reshape),
+    "Transpose": Lowering(_transpose),
+    "Concatenate": Lowering(_concatenate),
+    "Slice": Lowering(_slice),
     "Pad": Lowering(_pad, _refuse_pad),
-    "Broadcast": Lowering(_broadcast, _refuse_broadcast),
+    "Broadcast": Lowering(_broadcast, _refuse_empty),
     "Dimension": Lowering(_dimension),
     "Split": Lowering(_split, _refuse_split),
     "Arange": Lowering(_arange),
