@@ -6,12 +6,14 @@ y = GatherQMM(x, words, ...)        ->      y = GatherMM(x, Dequantize(words, ..
 from __future__ import annotations
 
 from converters.graph import Builder, Graph, Value
+from converters.passes.reshapes import RULES as RESHAPES
 from converters.pattern import Match, Rule, const, op, rewrite, var
+from converters.targets.coreml import attention
 
 
 def spelled(graph: Graph) -> Graph:
     """The graph in Core ML's forms of its ops."""
-    return rewrite(graph, RULES)
+    return rewrite(graph, (*RULES, *attention.RULES, *RESHAPES))
 
 
 BITWISE = "BitwiseAnd|BitwiseOr|BitwiseXor|BitwiseInvert|LeftShift|RightShift"

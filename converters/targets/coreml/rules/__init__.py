@@ -2,6 +2,7 @@
 
 from converters.targets.coreml.rules import (
     activation,
+    attention,
     convolution,
     elementwise,
     indexing,
@@ -13,7 +14,18 @@ from converters.targets.coreml.rules import (
 )
 from converters.targets.coreml.rules.lowering import Lowering
 
-FAMILIES = (elementwise, shape, reduce, indexing, linear, normalization, integer, convolution, activation)
+FAMILIES = (
+    elementwise,
+    shape,
+    reduce,
+    indexing,
+    linear,
+    normalization,
+    attention,
+    integer,
+    convolution,
+    activation,
+)
 RULES: dict[str, Lowering] = {name: rule for family in FAMILIES for name, rule in family.RULES.items()}
 
 __all__ = ["FAMILIES", "RULES", "Lowering"]
