@@ -3,6 +3,8 @@
 config.json            format, model, variant, its configuration, data set, labels, recipe, result, machine
 weights.safetensors    the parameters by their paths
 labels.json            class names
+model.safetensors tokenizer.json tokenizer_config.json generation_config.json
+                       of a language model, in place of the two above: see edgevision.pretrained
 metrics.jsonl curve.png
 training.json          what was asked for, from the first step on
 checkpoints/           see edgevision.training.checkpoints
@@ -19,7 +21,7 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -40,6 +42,10 @@ FILES = (
     "config.json",
     "weights.safetensors",
     "labels.json",
+    "model.safetensors",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "generation_config.json",
     "metrics.jsonl",
     "curve.png",
     "report.html",
@@ -117,16 +123,15 @@ def training_folder(path: Path, force: bool = False, resume: bool = False) -> It
         yield live
 
 
-def publish(
-    path: Path, live: Path, model: nn.Module, config: dict[str, Any], labels: tuple[str, ...]
-) -> None:
-    """Make what was trained in `live` the run `path`: completely, or not at all."""
+def publish(path: Path, live: Path, write: Callable[[Path], None]) -> None:
+    """Make what was trained in `live` the run `path`: completely, or not at all. `write` puts the model and,
+    last, config.json into a folder."""
     if live == path:
-        save(path, model, config, labels)
+        write(path)
         return
     with replacing_folder(path) as new:
         shutil.copytree(live, new, dirs_exist_ok=True)
-        save(new, model, config, labels)
+        write(new)
 
 
 def save(path: Path, model: nn.Module, config: dict[str, Any], labels: tuple[str, ...]) -> None:

@@ -7,7 +7,7 @@ from types import ModuleType
 
 from edgevision.errors import UsageError
 
-MODELS = {"lenet": "edgevision.models.lenet"}
+MODELS = {"lenet": "edgevision.models.lenet", "decoder_lm": "edgevision.models.decoder_lm"}
 
 
 def find(name: str) -> ModuleType:

@@ -49,7 +49,7 @@ def train_run(
         described = {"model": model, "variant": variant, "config": config, "data": data}
         described |= {"input": {"shape": list(training.images.shape[1:]), "scale": 1 / 255}}
         described |= {"training": asdict(recipe), "result": result, "machine": _machine()}
-        runs.publish(out, live, network, described, training.classes)
+        runs.publish(out, live, lambda folder: runs.save(folder, network, described, training.classes))
     return result
 
 

@@ -20,7 +20,7 @@ def write(path: Path, seed: int = 0, variant: str = "modern") -> Path:
     model, config = runs.build("lenet", variant)
     with runs.training_folder(path, force=path.exists()) as live:
         facts = {"model": "lenet", "variant": variant, "config": config, "data": "digits"}
-        runs.publish(path, live, model, facts, LABELS)
+        runs.publish(path, live, lambda folder: runs.save(folder, model, facts, LABELS))
     return path
 
 
