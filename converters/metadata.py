@@ -65,7 +65,7 @@ class Signature:
         """The reverse; LoadError where something is missing or not of its type."""
         try:
             inputs = {name: _from_json(entry) for name, entry in data["inputs"].items()}
-            outputs = {name: Spec(entry["shape"], entry["dtype"]) for name, entry in data["outputs"].items()}
+            outputs = {name: _array(entry) for name, entry in data["outputs"].items()}
             dims = {name: Dim(**entry) for name, entry in data.get("dims", {}).items()}
             return Signature(inputs, outputs, dict(data.get("states", {})), dims)
         except (KeyError, TypeError, ValueError, AttributeError, ConversionError) as error:
@@ -92,7 +92,12 @@ def _from_json(entry: Mapping[str, Any]) -> Spec | Image:
             k: tuple(v) if isinstance(v, list) else v for k, v in entry["image"].items()
         }
         return Image(**fields)
-    return Spec([parse(s) if isinstance(s, str) else s for s in entry["shape"]], entry["dtype"])
+    return _array(entry)
+
+
+def _array(entry: Mapping[str, Any]) -> Spec:
+    sizes = [parse(size, quotients=True) if isinstance(size, str) else size for size in entry["shape"]]
+    return Spec(sizes, entry["dtype"])
 
 
 def describe(

@@ -1,4 +1,4 @@
-"""Constants that count, made in Python or NumPy from a size: positions, grids, fills.
+"""Constants made in Python or NumPy from a size: scalars, and what counts, such as positions and grids.
 
 `mx.array(np.arange(past, past + length))` is a constant to MLX, with other numbers at every size. It is
 joined where its elements are `start + steps[0] * i + steps[1] * j + …`, with shape and start polynomials in
@@ -17,7 +17,7 @@ import numpy as np
 from converters.dtypes import numpy_dtype
 from converters.fit import Fitter
 from converters.graph import Builder, Value
-from converters.sizes import AnySize, Shape, substitute
+from converters.sizes import AnySize, Shape, Size, substitute
 
 Number = int | float | bool
 
@@ -55,10 +55,21 @@ class Ramp:
         return total if total.shape == self.shape else b("Broadcast", total, shape=self.shape)
 
 
-def fit(arrays: Sequence[np.ndarray], fitter: Fitter) -> Ramp | None:
-    """The ramp that all arrays are, one per sample of the fitter; None where there is none."""
+FORMS = {
+    "": lambda v: v,
+    "reciprocal": lambda v: 1 / v if v else 0.0,
+    "Sqrt": lambda v: v * v,
+    "Rsqrt": lambda v: 1 / (v * v) if v else 0.0,
+}
+
+
+def fit(arrays: Sequence[np.ndarray], fitter: Fitter) -> Ramp | tuple[Size, str, str] | None:
+    """What all arrays are, one per sample of the fitter: a ramp, or (size, dtype, form) of a scalar; None
+    where there is no such."""
     first = arrays[0]
-    if first.ndim == 0 or len({array.ndim for array in arrays}) > 1 or not all(a.size for a in arrays):
+    if first.ndim == 0:
+        return _fit_scalars(arrays, fitter)
+    if len({array.ndim for array in arrays}) > 1 or not all(a.size for a in arrays):
         return None
     shape = [fitter.fit([array.shape[axis] for array in arrays]) for axis in range(first.ndim)]
     longest = max(arrays, key=lambda array: array.size)
@@ -71,6 +82,24 @@ def fit(arrays: Sequence[np.ndarray], fitter: Fitter) -> Ramp | None:
     if start is None or any(size is None for size in shape):
         return None
     return Ramp(tuple(size for size in shape if size is not None), first.dtype.name, start, steps)
+
+
+def _fit_scalars(arrays: Sequence[np.ndarray], fitter: Fitter) -> tuple[Size, str, str] | None:
+    values = [float(array) for array in arrays]
+    for form, undo in FORMS.items():
+        size = _fit_floats([undo(v) for v in values], fitter, exact=form == "")
+        if size is not None:
+            return size, arrays[0].dtype.name, form
+    return None
+
+
+def _fit_floats(values: Sequence[float], fitter: Fitter, exact: bool) -> Size | None:
+    rounded = [round(v) for v in values]
+    tolerance = 0 if exact else 1e-5
+    if any(abs(v - r) > tolerance * max(1, abs(r)) for v, r in zip(values, rounded, strict=True)):
+        return None
+    size = fitter.fit(rounded)
+    return size if isinstance(size, Size) else None
 
 
 def _step(array: np.ndarray, axis: int) -> Number:

@@ -22,7 +22,7 @@ from converters.dtypes import is_float
 from converters.errors import CaptureError, ConversionError, ShapeError
 from converters.fit import Fitter
 from converters.graph import Dim, Graph
-from converters.sizes import AnySize, Size, substitute
+from converters.sizes import substitute
 
 if TYPE_CHECKING:
     from converters.capture import Trace, Tracer
@@ -115,18 +115,31 @@ class General:
         if self.base == BASES[0]:
             return dict(self.bounds)
         free = {name: dim for name, dim in self.bounds.items() if dim.sizes is None and dim.low < self.base}
-        for size in (2, self.base // 2, self.base - 1):
-            corner = {n: max(d.low, size // d.multiple * d.multiple, d.multiple) for n, d in free.items()}
-            reason = self._disagreement(graph, {**self.samples[0], **corner})
-            if reason is not None and asked & set(free):
+        lowest = {name: self._lowest(graph, name, dim) for name, dim in free.items()}
+        if self._disagreement(graph, {**self.samples[0], **lowest}) is not None:
+            lowest = {name: self.samples[0][name] for name in free}
+        bounds = dict(self.bounds)
+        for name, low in lowest.items():
+            dim = free[name]
+            if low > max(dim.low, dim.multiple, 2) and name in asked:
                 raise CaptureError(
-                    f"at {_sizes(corner)} the function computes something else: {reason}",
-                    hint=f"let {', '.join(free)} begin at {self.base} or above",
+                    f"at {name} below {low} the function computes something else",
+                    hint=f"let {name} begin at {low}",
                 )
-            if reason is not None:
-                lowest = {n: Dim(self.samples[0][n], d.high, d.multiple) for n, d in free.items()}
-                return {**self.bounds, **lowest}
-        return dict(self.bounds)
+            bounds[name] = Dim(
+                low if low > max(dim.low, dim.multiple, 2) else dim.low, dim.high, dim.multiple
+            )
+        return bounds
+
+    def _lowest(self, graph: Graph, name: str, dim: Dim) -> int:
+        """The smallest of a few sizes down to which the function agrees with the graph."""
+        lowest = self.samples[0][name]
+        for size in (self.base - 1, self.base // 2, self.base // 4, 2):
+            tried = max(dim.low, size // dim.multiple * dim.multiple, dim.multiple)
+            if tried < lowest and self._disagreement(graph, {**self.samples[0], name: tried}) is not None:
+                break
+            lowest = min(lowest, tried)
+        return lowest
 
     def _disagreement(self, graph: Graph, sizes: dict[str, int]) -> str | None:
         try:
@@ -402,41 +415,17 @@ def _equal(a: Any, b: Any) -> bool:
 
 
 def _merge_constants(arrays: Sequence[Any], fitter: Fitter, samples: Sequence[dict[str, int]]) -> Any:
-    """The constant; (size, dtype, form) of a scalar that depends on the sizes; or what counts with them."""
-    from converters.dtypes import dtype_name
+    """The constant, or how it depends on the sizes."""
     from converters.snapshot import to_numpy
 
     if all(_equal(arrays[0], other) for other in arrays[1:]):
         return arrays[0]
-    if all(array.ndim == 0 for array in arrays):
-        values = [float(array.item()) for array in arrays]
-        for form, undo in FORMS.items():
-            size = _fit_floats([undo(v) for v in values], fitter, exact=form == "")
-            if size is not None:
-                return size, dtype_name(arrays[0].dtype), form
-    ramp = ramps.fit([to_numpy(array) for array in arrays], fitter)
-    if ramp is not None:
-        return ramp
+    found = ramps.fit([to_numpy(array) for array in arrays], fitter)
+    if found is not None:
+        return found
     i = next(i for i, array in enumerate(arrays) if not _equal(arrays[0], array))
     raise Difference(
         f"a constant of shape {tuple(arrays[0].shape)} depends on the size: it differs between "
         f"{_sizes(samples[0])} and {_sizes(samples[i])}",
         hint="compute it with mx functions of the inputs' shapes, or fix that dimension",
     )
-
-
-FORMS = {
-    "": lambda v: v,
-    "reciprocal": lambda v: 1 / v if v else 0.0,
-    "Sqrt": lambda v: v * v,
-    "Rsqrt": lambda v: 1 / (v * v) if v else 0.0,
-}
-
-
-def _fit_floats(values: Sequence[float], fitter: Fitter, exact: bool) -> AnySize | None:
-    rounded = [round(v) for v in values]
-    tolerance = 0 if exact else 1e-5
-    if any(abs(v - r) > tolerance * max(1, abs(r)) for v, r in zip(values, rounded, strict=True)):
-        return None
-    size = fitter.fit(rounded)
-    return size if isinstance(size, Size) else None

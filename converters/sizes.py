@@ -180,21 +180,25 @@ def is_static(shape: Shape) -> bool:
     return all(isinstance(size, int) for size in shape)
 
 
-def parse(text: str) -> AnySize:
-    """A size as users write it in a shape: a name, or a sum such as "past + length" or "length - 1"."""
+def parse(text: str, quotients: bool = False) -> AnySize:
+    """A size as users write it in a shape: a name, or a sum such as "past + length" or "length - 1"; with
+    `quotients` also what `str` gives for any Size, such as "3*h*w/64"."""
     total: AnySize = 0
     for sign, part in _summands(text):
-        factors: AnySize = sign
-        for factor in part.split("*"):
+        product, *divisors = (piece.strip() for piece in part.split("/"))
+        if len(divisors) > quotients or not all(d.isdigit() and int(d) for d in divisors):
+            raise ShapeError(f"{text!r} is not a size: write a name, or a sum such as 'past + length'")
+        factors: Any = Fraction(sign, *map(int, divisors))
+        for factor in product.split("*"):
             factor = factor.strip()
             if factor.isdigit():
                 factors = factors * int(factor)
             elif factor.isidentifier():
-                factors = factors * Size.of(factor)
+                factors = Size.of(factor) * factors
             else:
                 raise ShapeError(f"{text!r} is not a size: write a name, or a sum such as 'past + length'")
         total = total + factors
-    return total
+    return total if isinstance(total, Size) else int(total)
 
 
 def _summands(text: str) -> Iterator[tuple[int, str]]:

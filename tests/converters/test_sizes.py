@@ -61,6 +61,11 @@ def test_parse_reads_names_sums_and_products():
 def test_text_is_read_back():
     for size in (B + 1, 2 * H * W - 3, Size.of("past") + Size.of("length")):
         assert parse(str(size)) == size
+    for size in (divide(H, 2), divide(63 * H * W, 64) + 1, 3 - divide(3 * H, 2), divide(B + 1, 2)):
+        assert parse(str(size), quotients=True) == size
+    for text in ("h/0", "h/w", "h/2/2", "h/"):
+        with pytest.raises(ShapeError, match="is not a size"):
+            parse(text, quotients=True)
 
 
 @pytest.mark.parametrize(

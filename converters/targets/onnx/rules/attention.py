@@ -58,7 +58,8 @@ def _emit_attention(
     w: Writer, node: Node, operands: Sequence[Value], masks: Sequence[Value], past: Sequence[Value]
 ) -> None:
     names = [w.name(value) for value in operands]
-    names += [_mask(w, mask, operands[0].dtype) for mask in masks]
+    keys = node.outputs[1] if past else operands[1]
+    names += [_whole(w, mask, operands[0].dtype, (operands[0].shape[-2], keys.shape[-2])) for mask in masks]
     if past:
         names += [""] * (4 - len(names)) + [w.name(value) for value in past]
     attrs: dict[str, Any] = {"scale": node.attrs["scale"]}
@@ -78,6 +79,15 @@ HIDDEN = {
 }  # so much that every score vanishes in it, not so much that runtimes treat it apart
 
 
+def _whole(w: Writer, mask: Value, dtype: str, scores: Shape) -> str:
+    """The mask, one number for each query and key: onnxruntime repeats it along batch and heads only."""
+    name = _mask(w, mask, dtype)
+    if mask.shape[-2:] == scores:
+        return name
+    shape = (*mask.shape[:-2], *scores)
+    return w.once(("whole", name, shape), lambda: w.node("Expand", name, w.shape(shape), name="mask"))
+
+
 def _mask(w: Writer, mask: Value, dtype: str) -> str:
     """An added mask: where a row hides all keys, runtimes give 0 or nan for bool ones, MLX gives the mean."""
     if mask.dtype != "bool":
@@ -92,6 +102,12 @@ def _refuse_rope(opset: int, node: Node) -> str | None:
     x, cos = node.inputs[:2]
     if len(x.shape) != (3 if node.attrs["heads"] else 4):
         return "not rank 4"
+    if (
+        2 * node.inputs[1].shape[-1] != x.shape[-1]
+        and not node.attrs["heads"]
+        and not isinstance(x.shape[1], int)
+    ):
+        return "a part of each of an unknown number of heads"
     return None if _table_shape(cos.shape, x.shape, node.attrs["heads"]) else "a table that differs by head"
 
 
