@@ -1,6 +1,8 @@
 """Quantising after training: a float graph becomes one with weights, and where it pays activations, in codes.
 
-weights.py      weights as codes, arithmetic as before: 8 bits a channel, 4 bits a block, palettes
+codes.py        numbers to codes; store.py keeps those of each weight
+weights.py      weights as codes, arithmetic as before: 8 bits by channel, 4 bits by block, palettes
+experts.py      the same for mixtures of experts
 dynamic.py      linear layers in 8-bit integers, ranges found while they run
 static.py       convolutional networks in 8-bit integers, ranges from calibration.py
 report.py       size, time and error
@@ -19,7 +21,7 @@ from converters.quantization.calibration import Feed, feeds, ranges
 from converters.quantization.dynamic import with_dynamic_layers, with_patches
 from converters.quantization.report import Quantization, kept_weights, measured, weight_bytes
 from converters.quantization.static import convolution_share, rounded_values, with_static_layers
-from converters.quantization.weights import Codes
+from converters.quantization.store import Codes
 
 Scheme = Callable[[Graph, Codes, "Iterable[Feed] | None"], Graph]
 CONVOLUTIONS_MATTER = 0.2  # share of the multiplications above which a graph is not left without calibration

@@ -17,12 +17,13 @@ from math import prod
 from converters.graph import Builder, Graph, Value
 from converters.ops.convolution import to_first, to_last
 from converters.pattern import Match, Rule, const, op, rewrite, var
-from converters.quantization.weights import Codes, channels_of, embeddings
+from converters.quantization.store import Codes, channels_of
+from converters.quantization.weights import picked
 from converters.sizes import divide
 
 
 def with_dynamic_layers(graph: Graph, codes: Codes) -> Graph:
-    """Linear layers as DynamicLinear, embeddings as 8-bit codes."""
+    """Linear layers as DynamicLinear; embeddings and experts as 8-bit codes."""
 
     def replace(b: Builder, m: Match) -> Value:
         x, weight, *bias = m.root.inputs
@@ -33,7 +34,7 @@ def with_dynamic_layers(graph: Graph, codes: Codes) -> Graph:
         Rule("dynamic", op("Linear", var("x"), const("w")), replace, codes.refusal),
         Rule("dynamic", op("Linear", var("x"), const("w"), var("bias")), replace, codes.refusal),
     )
-    return rewrite(graph, (*rules, *embeddings(codes)))
+    return rewrite(graph, (*rules, *picked(codes)))
 
 
 def with_patches(graph: Graph) -> Graph:

@@ -17,7 +17,7 @@ from converters.dtypes import is_float, numpy_dtype
 from converters.errors import LoadError
 from converters.graph import Graph, bind_sizes
 from converters.quantization.calibration import Feed
-from converters.quantization.weights import LEAST, Codes
+from converters.quantization.store import LEAST, Codes
 from converters.sizes import substitute
 from converters.specs import Spec
 
@@ -114,7 +114,7 @@ def kept_weights(graphs: Mapping[str, Graph], codes: Codes) -> dict[str, int]:
 
 def random_feeds(graph: Graph, count: int = 8) -> Iterable[Feed]:
     """Inputs drawn at random, dynamic sizes at 16 or what is nearest to it: floats standard normal (pictures
-    uniform), integers 0 to 9."""
+    uniform), integers rows of the tables that they pick from, 0 or 1 where that is not plain."""
     random = np.random.default_rng(0)
     sizes = {name: _size(dim.low, dim.high, dim.multiple) for name, dim in graph.dims.items()}
     for name, dim in graph.dims.items():
@@ -130,8 +130,16 @@ def random_feeds(graph: Graph, count: int = 8) -> Iterable[Feed]:
             elif is_float(value.dtype):
                 feed[value.name] = random.normal(size=shape).astype(dtype)
             else:
-                feed[value.name] = random.integers(0, 2 if value.dtype == "bool" else 10, shape).astype(dtype)
+                feed[value.name] = random.integers(0, _rows(graph, value), shape).astype(dtype)
         yield feed
+
+
+def _rows(graph: Graph, indices: Value) -> int:
+    """Rows of the smallest table that an input picks from, if it does nothing else."""
+    users = graph.users.get(indices, [])
+    picks = [user.op == "Gather" and user.inputs[1] is indices and user.attrs["axis"] == 0 for user in users]
+    rows = [user.inputs[0].shape[0] for user in users]
+    return min((size for size in rows if isinstance(size, int)), default=2) if users and all(picks) else 2
 
 
 def _size(low: int, high: int | None, multiple: int) -> int:

@@ -19,7 +19,7 @@ from converters.dtypes import is_float
 from converters.graph import Builder, Graph, Node, Value
 from converters.ops.integer import range_code
 from converters.quantization.codes import channel_codes
-from converters.quantization.weights import named
+from converters.quantization.store import named
 from converters.sizes import substitute
 
 LAYERS = {"Convolution", "Linear"}

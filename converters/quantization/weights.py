@@ -14,58 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from converters.dtypes import is_float
 from converters.graph import Builder, Graph, Value
 from converters.pattern import Match, Rule, const, op, rewrite, var
-from converters.quantization.codes import block_codes, channel_codes, palette
-
-LEAST = 4096  # elements; smaller weights are not worth the work of unpacking them
-GROUPS = (32, 16)  # elements of a block: the first that divides a row
+from converters.quantization.codes import block_codes, palette
+from converters.quantization.experts import EXPERTS, chosen_experts, dense_experts, packed_experts
+from converters.quantization.store import Codes, channels_of, group_of
 
 Replace = Callable[[Builder, Match], Value]
-
-
-class Codes:
-    """The codes of each weight, made once for all that read it, in whatever graph."""
-
-    def __init__(self) -> None:
-        self.made: dict[Any, tuple[Any, tuple[np.ndarray, ...]]] = {}
-        self.parts: set[int] = set()  # addresses of what was made, which is not coded once more
-
-    def of(
-        self, b: Builder, weight: Value, kind: str, make: Callable[[np.ndarray], tuple[np.ndarray, ...]]
-    ) -> tuple[Value, ...]:
-        """Constants by the names that `nn.quantize` gives: weight, scales, biases."""
-        array = b.constants[weight]
-        key = (kind, _address(array), array.strides, array.shape)
-        if key not in self.made:
-            self.made[key] = (array, make(array))  # the arrays stay alive, and so their addresses their own
-            self.parts |= {_address(part) for part in self.made[key][1]}
-        names = (weight.name, named(weight, "scales"), named(weight, "biases"))
-        return tuple(b.constant(part, name) for part, name in zip(self.made[key][1], names, strict=False))
-
-    def refusal(self, m: Match) -> str | None:
-        """Why the constant "w" of a match stays as it is, or None."""
-        value, array = m["w"], m.array("w")
-        if not is_float(value.dtype) or len(value.shape) < 2:
-            return "no floating-point matrix"
-        if self.owns(array):
-            return "scales"
-        return "too small" if array.size < LEAST else None
-
-    def owns(self, array: np.ndarray) -> bool:
-        """Whether these are codes, scales or biases."""
-        return _address(array) in self.parts
-
-
-def _address(array: np.ndarray) -> int:
-    return array.__array_interface__["data"][0]
-
-
-def named(weight: Value, what: str) -> str:
-    """blocks.0.up.weight as blocks.0.up.scales."""
-    stem = weight.name.removesuffix("weight").removesuffix(".")
-    return f"{stem}.{what}" if stem else what
 
 
 def in_channels(graph: Graph, codes: Codes) -> Graph:
@@ -74,18 +29,12 @@ def in_channels(graph: Graph, codes: Codes) -> Graph:
     def dense(b: Builder, m: Match) -> Value:
         return b("ScaleCodes", *channels_of(b, m["w"], codes))
 
-    return rewrite(graph, _readers(dense, codes.refusal))
+    return rewrite(graph, (*_readers(dense, codes.refusal), *dense_experts(codes)))
 
 
-def channels_of(b: Builder, weight: Value, codes: Codes) -> tuple[Value, Value]:
-    """8-bit codes, and scales with a unit axis for all but the first."""
-
-    def make(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        whole, scales = channel_codes(array)
-        return whole, scales.reshape(-1, *(1,) * (array.ndim - 1)).astype(array.dtype)
-
-    whole, scales = codes.of(b, weight, "channels", make)
-    return whole, scales
+def picked(codes: Codes) -> tuple[Rule, ...]:
+    """Embeddings and experts of which only what is chosen is unpacked."""
+    return (*embeddings(codes), *chosen_experts(codes))
 
 
 def embeddings(codes: Codes) -> tuple[Rule, ...]:
@@ -127,7 +76,7 @@ def in_packed_blocks(graph: Graph, codes: Codes) -> Graph:
         Rule("blocks", op("Linear", var("x"), const("w"), var("bias")), product, check),
         Rule("blocks-embedding", op("Gather", const("w"), var("i"), axis=0), pick, check),
     )
-    return in_channels(rewrite(graph, (*rules, *embeddings(codes))), codes)
+    return in_channels(rewrite(graph, (*rules, *packed_experts(codes), *picked(codes))), codes)
 
 
 def blocks_of(b: Builder, weight: Value, codes: Codes) -> tuple[Value, ...]:
@@ -142,18 +91,15 @@ def blocks_of(b: Builder, weight: Value, codes: Codes) -> tuple[Value, ...]:
 
 
 def _in_whole_blocks(codes: Codes) -> Callable[[Match], str | None]:
-    return lambda m: codes.refusal(m) if _group(m["w"]) else "no whole blocks"
+    def check(m: Match) -> str | None:
+        whole = len(m["w"].shape) == 2 and group_of(m["w"].shape[1]) is not None
+        return codes.refusal(m) if whole else "no whole blocks"
+
+    return check
 
 
 def _attrs(weight: Value) -> dict[str, Any]:
-    return {"group_size": _group(weight), "bits": 4}
-
-
-def _group(weight: Value) -> int | None:
-    last = weight.shape[-1]
-    if len(weight.shape) != 2 or not isinstance(last, int):
-        return None
-    return next((group for group in GROUPS if last % group == 0), None)
+    return {"group_size": group_of(weight.shape[1]), "bits": 4}
 
 
 def in_palette(bits: int) -> Callable[[Graph, Codes], Graph]:
@@ -163,7 +109,12 @@ def in_palette(bits: int) -> Callable[[Graph, Codes], Graph]:
         def dense(b: Builder, m: Match) -> Value:
             return b("LookUp", *codes.of(b, m["w"], f"palette{bits}", lambda array: palette(array, bits)))
 
-        return rewrite(graph, _readers(dense, codes.refusal))
+        def product(b: Builder, m: Match) -> Value:
+            return b("GatherMM", m["x"], dense(b, m), m["left"], m["right"])
+
+        return rewrite(
+            graph, (*_readers(dense, codes.refusal), Rule("palette", EXPERTS, product, codes.refusal))
+        )
 
     return compressed
 

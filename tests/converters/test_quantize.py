@@ -56,9 +56,20 @@ class Pictures(nn.Module):
         return self.head(POOL(x).flatten(1))
 
 
+class Experts(nn.Module):
+    """Rows (B, 64) through one of four matrices each."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = mx.random.normal((4, 96, 64))
+
+    def __call__(self, x, chosen):
+        return mx.gather_mm(x[:, None], self.weight.swapaxes(-1, -2), rhs_indices=chosen)[:, 0]
+
+
 POOL = nn.MaxPool2d(2, 2)
 mx.random.seed(0)
-TEXT, PICTURES = ready(Text()), ready(Pictures())
+TEXT, PICTURES, EXPERTS = ready(Text()), ready(Pictures()), ready(Experts())
 MLP = ready(nn.Sequential(nn.Linear(128, 128), nn.GELU(), nn.Linear(128, 40)))
 IDS = RNG.integers(0, 300, (2, 12)).astype(np.int32)
 PHOTOS = RNG.uniform(size=(8, 16, 16, 3)).astype(np.float32)
@@ -315,6 +326,22 @@ def test_int4_embedding(tmp_path):
     path = cv.convert(text_graph(), tmp_path / "t.onnx", quantize="int4")
     wanted = np.array(TEXT(mx.array(IDS)))
     assert off(cv.load(path)(ids=IDS)["logits"], wanted) < 0.15
+
+
+@pytest.mark.parametrize(
+    ("target", "scheme", "share", "error"),
+    [("onnx", "int8", 0.35, 0.02), ("onnx", "int4", 0.3, 0.15), ("mlpackage", "int8", 0.4, 0.02)],
+)
+def test_experts_of_a_mixture(target, scheme, share, error, tmp_path):
+    specs = {"x": cv.Spec(("batch", 64)), "chosen": cv.Spec(("batch",), "int32")}
+    feed = {"x": ROWS[:, :64], "chosen": np.array([3, 0, 0, 2, 1], np.int32)}
+    graph = cv.capture(EXPERTS, specs, ["y"])
+    path = cv.convert(graph, tmp_path / f"e.{target}", quantize=scheme, precision="float32")
+    wanted = np.array(EXPERTS(*map(mx.array, feed.values())))
+    assert 1e-4 < off(cv.load(path)(**feed)["y"], wanted) < error
+    found = told(path)
+    assert found.bytes_after < share * found.bytes_before
+    assert not found.kept
 
 
 def test_patches_become_a_linear_layer(tmp_path):
