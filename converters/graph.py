@@ -198,6 +198,9 @@ class Graph:
             attrs = {name: substitute(attr, sizes) for name, attr in node.attrs.items()}
             results = OPS[node.op].evaluate([computed[value] for value in node.inputs], attrs)
             computed.update(zip(node.outputs, results, strict=True))
+            for value in node.outputs:
+                if substitute(value.shape, sizes) != computed[value].shape:
+                    raise ShapeError(f"{value} of {node.op} has shape {computed[value].shape} at {sizes}")
             for value in {*node.inputs, *node.outputs} - kept:
                 if last.get(value, node) is node:
                     del computed[value]

@@ -64,18 +64,27 @@ def _pad(b: Builder, args: tuple[Any, ...], inputs: tuple[Value, ...], results: 
     return b("Pad", *inputs, low=tuple(before), high=tuple(after))
 
 
-def _bounds(x: Value, start: Shape, end: Shape, strides: tuple[int, ...]) -> dict[str, Any]:
-    """MLX counts a negative end from the back; backwards, an end before the first element becomes -1."""
+def _bounds(x: Value, taken: Shape, start: Shape, end: Shape, strides: tuple[int, ...]) -> dict[str, Any]:
+    """The bounds of a slice that has the shape `taken`.
+
+    MLX counts a negative end from the back; backwards, an end before the first element becomes -1. Where
+    nothing is taken, the bounds may be anything: they become 0 and 0.
+    """
     ends = []
     for stop, size in zip(end, x.shape, strict=True):
         from_back = at(stop, dict.fromkeys(names_in(stop), 720720)) < 0
         stop = stop + size if from_back else stop
         ends.append(min(stop, size) if isinstance(stop, int) and isinstance(size, int) else stop)
-    return {"start": start, "end": tuple(ends), "strides": strides}
+    nothing = [size == 0 for size in taken]
+    return {
+        "start": tuple(0 if none else first for none, first in zip(nothing, start, strict=True)),
+        "end": tuple(0 if none else stop for none, stop in zip(nothing, ends, strict=True)),
+        "strides": tuple(1 if none else step for none, step in zip(nothing, strides, strict=True)),
+    }
 
 
 def _slice(b: Builder, args: tuple[Any, ...], inputs: tuple[Value, ...], results: Results) -> Value:
-    return b("Slice", inputs[0], **_bounds(inputs[0], *args))
+    return b("Slice", inputs[0], **_bounds(inputs[0], results[0][0], *args))
 
 
 def _arange(b: Builder, args: tuple[Any, ...], inputs: tuple[Value, ...], results: Results) -> Value:
@@ -146,7 +155,9 @@ def _scatter_axis(b: Builder, args: tuple[Any, ...], inputs: tuple[Value, ...], 
 
 
 def _slice_update(b: Builder, args: tuple[Any, ...], inputs: tuple[Value, ...], results: Results) -> Value:
-    return b("SliceUpdate", *inputs, kind=SCATTER_KINDS[args[0]], **_bounds(inputs[0], *args[1:]))
+    return b(
+        "SliceUpdate", *inputs, kind=SCATTER_KINDS[args[0]], **_bounds(inputs[0], inputs[1].shape, *args[1:])
+    )
 
 
 def _number_of_elements(

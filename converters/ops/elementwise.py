@@ -45,6 +45,14 @@ def _power(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.power(x, y)
 
 
+def _remainder(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """With the sign of the divisor, a zero with the dividend's."""
+    if not is_float(x.dtype.name):
+        return np.remainder(x, y)
+    rest = np.fmod(x, y)
+    return np.where((rest != 0) & ((rest < 0) != (y < 0)), rest + y, rest)
+
+
 def _floor_divide(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.floor(x / y).astype(x.dtype) if is_float(x.dtype.name) else np.floor_divide(x, y)
 
@@ -111,7 +119,7 @@ BINARY: dict[str, Callable[..., Any]] = {
     "Minimum": np.minimum,
     "Power": _power,
     "FloorDivide": _floor_divide,
-    "Remainder": np.remainder,
+    "Remainder": _remainder,
     "BitwiseAnd": np.bitwise_and,
     "BitwiseOr": np.bitwise_or,
     "BitwiseXor": np.bitwise_xor,
@@ -156,7 +164,7 @@ OPS = (
     Op(
         "DivMod",
         (),
-        lambda x, y: (_floor_divide(x, y), np.remainder(x, y)),
+        lambda x, y: (_floor_divide(x, y), _remainder(x, y)),
         _divmod_shapes,
         EXPANSIONS["DivMod"],
     ),

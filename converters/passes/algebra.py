@@ -17,6 +17,7 @@ from converters.pattern import Match, Rule, const, op, var
 
 NEUTRAL = {"Multiply": 1, "Divide": 1, "Add": 0, "Subtract": 0}
 POWERS = {2.0: "Square", 0.5: "Sqrt", -0.5: "Rsqrt"}
+WHOLE_POWERS = range(1, 64)  # of integers, as products: runtimes compute powers in floating point
 
 
 def _check_neutral(m: Match) -> str | None:
@@ -30,15 +31,26 @@ def _check_neutral(m: Match) -> str | None:
 
 
 def _check_power(m: Match) -> str | None:
-    if not is_float(m["x"].dtype) or m["x"].shape != m.root.output.shape:
-        return "not a floating-point type, or the exponent widens the result"
-    return None if m.number("c") in POWERS else "another exponent"
+    if m["x"].shape != m.root.output.shape:
+        return "the exponent widens the result"
+    powers = POWERS if is_float(m["x"].dtype) else WHOLE_POWERS
+    return None if m.number("c") in powers else "another exponent"
 
 
 def _power(b: Builder, m: Match) -> Value:
-    exponent = m.number("c")
+    exponent, x = m.number("c"), m["x"]
     assert exponent is not None
-    return b(POWERS[exponent], m["x"])
+    if is_float(x.dtype):
+        return b(POWERS[exponent], x)
+    result = x
+    for bit in f"{int(exponent):b}"[1:]:
+        result = b("Square", result)
+        result = b("Multiply", result, x) if bit == "1" else result
+    return result
+
+
+def _check_square(m: Match) -> str | None:
+    return "a truth value" if m["x"].dtype == "bool" else None
 
 
 def _check_one(m: Match) -> str | None:
@@ -81,7 +93,7 @@ def _check_bool(m: Match) -> str | None:
 
 RULES = (
     Rule("logical", op("|".join(LOGICAL)), lambda b, m: b(LOGICAL[m.root.op], *m.root.inputs), _check_bool),
-    Rule("square", op("Multiply", var("x"), var("x")), lambda b, m: b("Square", m["x"])),
+    Rule("square", op("Multiply", var("x"), var("x")), lambda b, m: b("Square", m["x"]), _check_square),
     Rule("power", op("Power", var("x"), const("c")), _power, _check_power),
     Rule("neutral", op("|".join(NEUTRAL), var("x"), const("c")), lambda b, m: m["x"], _check_neutral),
     Rule(

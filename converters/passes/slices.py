@@ -64,7 +64,7 @@ def _sliced(b: Builder, m: Match, value: Value, cut: list[int]) -> Value:
             start[axis - offset] = attrs["start"][axis]
             end[axis - offset] = attrs["end"][axis]
             strides[axis - offset] = attrs["strides"][axis]
-    if end == list(value.shape) and not any(start):
+    if end == list(value.shape) and not any(start) and set(strides) <= {1}:
         return value
     return b("Slice", value, start=tuple(start), end=tuple(end), strides=tuple(strides))
 

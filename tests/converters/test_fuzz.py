@@ -17,8 +17,8 @@ def test_a_failing_program_is_reduced_to_what_fails():
     """As if `argmin` were wrong."""
     program = next(p for p in map(drawn, range(1000)) if len(p.steps) > 10 and has(p, "argmin"))
     small = reduced(program, lambda p: has(p, "argmin"))
-    assert [step.operation for step in small.steps] == ["argmin"]
-    assert len(small.inputs) == len(small.outputs) == 1
+    assert {step.operation for step in small.steps} <= {"constant", "argmin"}
+    assert len(small.outputs) == 1
 
 
 def has(program, name):

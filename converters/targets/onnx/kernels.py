@@ -79,6 +79,8 @@ def kernel_types(node: Node, opset: int) -> frozenset[str]:
     """The element types that a node's kernels take."""
     if node.op in ("ScatterND", "ScatterAxis") and node.attrs["kind"] != "set":
         return NUMBERS - {"float16"}
+    if node.op == "Pad" and opset < 21:
+        return KERNELS["Pad"] - {"bfloat16"}
     if node.op != "Reduce":
         return KERNELS.get(node.op, ANY_BUT_BFLOAT16)
     if node.attrs["kind"] in ("sum", "prod", "mean"):

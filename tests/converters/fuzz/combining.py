@@ -139,28 +139,24 @@ def _choose_einsum(d: Any) -> Choice:
 
 
 OVER_AXES: dict[str, tuple[Callable[..., Any], tuple[str, ...], str]] = {
-    "sum": (mx.sum, ("float", "integer", "bool"), "smooth"),
-    "mean": (mx.mean, ("float", "integer"), "smooth"),
-    "prod": (mx.prod, ("float", "integer"), "smooth"),
+    "sum": (mx.sum, ("float", "integer", "bool"), "whole"),
+    "mean": (mx.mean, ("float", "integer"), "whole"),
+    "prod": (mx.prod, ("float", "integer"), "whole"),
     "max": (mx.max, ("float", "integer", "bool"), "moves"),
     "min": (mx.min, ("float", "integer", "bool"), "moves"),
-    "all": (mx.all, ("bool", "integer"), "moves"),
-    "any": (mx.any, ("bool", "integer"), "moves"),
+    "all": (mx.all, ("bool",), "moves"),
+    "any": (mx.any, ("bool",), "moves"),
     "var": (mx.var, ("float",), "smooth"),
     "std": (mx.std, ("float",), "smooth"),
     "logsumexp": (mx.logsumexp, ("float",), "smooth"),
 }
 SCANS: dict[str, tuple[Callable[..., Any], tuple[str, ...], str]] = {
-    "cumsum": (mx.cumsum, ("float", "integer", "bool"), "smooth"),
-    "cumprod": (mx.cumprod, ("float", "integer"), "smooth"),
+    "cumsum": (mx.cumsum, ("float", "integer", "bool"), "whole"),
+    "cumprod": (mx.cumprod, ("float", "integer"), "whole"),
     "cummax": (mx.cummax, ("float", "integer"), "moves"),
     "cummin": (mx.cummin, ("float", "integer"), "moves"),
-    "logcumsumexp": (mx.logcumsumexp, ("float",), "smooth"),
+    "logcumsumexp": (lambda x, **attrs: mx.logcumsumexp(x, **attrs), ("float",), "smooth"),
 }
-
-
-def _scan(fn: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda x, **attrs: fn(x, **attrs)
 
 
 COMBINING: dict[str, Operation] = {
@@ -168,7 +164,7 @@ COMBINING: dict[str, Operation] = {
         name: Operation(_reduction(fn), _over_axes(*kinds), rounding)
         for name, (fn, kinds, rounding) in OVER_AXES.items()
     },
-    **{name: Operation(_scan(fn), _choose_scan(*kinds), how) for name, (fn, kinds, how) in SCANS.items()},
+    **{name: Operation(fn, _choose_scan(*kinds), how) for name, (fn, kinds, how) in SCANS.items()},
     "argmax": Operation(mx.argmax, _over_axis("float", "integer", "bool"), "steps"),
     "argmin": Operation(mx.argmin, _over_axis("float", "integer", "bool"), "steps"),
     "softmax": Operation(mx.softmax, _choose_softmax),

@@ -1,12 +1,16 @@
 """Growing a random program step by step: every candidate step is run on real arrays before it is kept.
 
-A step is kept if MLX computes it at all sizes, its numbers stay small and finite, and a disturbance of every
-float by a rounding error does not grow beyond what the element type's tolerance allows. So every program that
-is drawn is well conditioned, and a difference is a mistake.
+A step is kept if MLX computes it at all sizes, its numbers stay small and finite, and errors do not grow:
+every result that was rounded is disturbed by some rounding errors of its largest element (or of 1), all
+following steps are computed from the disturbed elements too, and each gap must stay below a fifth of what
+the comparison allows. Steps that jump (comparisons, positions, floats to integers) take only operands that
+are exact: numbers of so few digits that nothing was rounded. So every program that is drawn is well
+conditioned, and a difference is a mistake.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
@@ -26,8 +30,9 @@ from converters.dtypes import dtype_name, is_float, is_integer
 from converters.snapshot import to_numpy
 
 GRADES = ("float32", "float16", "bfloat16")  # each less precise than the one before
-NOISE = {"float32": 5e-7, "float16": 1e-3, "bfloat16": 8e-3}
-AMPLIFIED = {"float32": 3e-5, "float16": 1e-2, "bfloat16": 5e-2}
+NOISE = {"float32": 5e-7, "float16": 1e-3, "bfloat16": 8e-3}  # four ulps, one, one
+ALLOWED = {"float32": 1e-4, "float16": 4e-2, "bfloat16": 2e-1}  # of the largest element, where results differ
+AMPLIFIED = {grade: gap / 5 for grade, gap in ALLOWED.items()}
 LARGEST = {"float32": 1e4, "float16": 200, "bfloat16": 1e3}
 DIGITS = {"float32": 24, "float16": 11, "bfloat16": 8}
 ELEMENTS, RANK = 4096, 5
@@ -84,6 +89,7 @@ class Drawing:
         self.inputs: list[Input] = []
         self.steps: list[Step] = []
         self.values: list[Known] = []
+        self.seen: Counter[int] = Counter()
 
     def integer(self, low: int, high: int) -> int:
         """A number from low to high."""
@@ -177,22 +183,17 @@ class Drawing:
         )
         if jumps and not all(v.exact for v in floats):
             raise Unfit
-        disturbs = operation.rounding in ("smooth", "exact")
         runs = range(len(self.runs))
         clean = [_results(operation, [v.clean[i] for v in operands], attrs) for i in runs]
-        noisy = []
-        for i in runs:
-            given = [
-                _disturbed(v, i, (name, place)) if disturbs else v.noisy[i]
-                for place, v in enumerate(operands)
-            ]
-            noisy.append(_results(operation, given, attrs))
+        noisy = [_results(operation, [v.noisy[i] for v in operands], attrs) for i in runs]
         if any(array.size > ELEMENTS for results in clean for array in results):
             raise Unfit
         try:
             mx.eval(clean, noisy)
         except RuntimeError as error:
             raise Unfit from error
+        if operation.rounding == "whole":
+            _check_overflow(operation, operands, attrs, clean)
         exact = all(v.exact for v in floats)
         pairs = zip(zip(*clean, strict=True), zip(*noisy, strict=True), strict=True)
         results = [
@@ -210,6 +211,15 @@ class Drawing:
             tuple(self.inputs), tuple(self.steps), tuple(outputs), grades, tuple(self.runs), opset
         ).pruned()
 
+    def _disturbed(self, clean: np.ndarray, noisy: mx.array, grade: str) -> mx.array:
+        """One more rounding error in each element: the same when a program is redrawn, another for a result
+        that was there before."""
+        seed = crc32(clean.tobytes())
+        self.seen[seed] += 1
+        noise = np.random.default_rng((seed, self.seen[seed])).uniform(-1, 1, clean.shape)
+        scale = NOISE[grade] * max(np.abs(clean).max(initial=0), 1)
+        return (noisy.astype(mx.float32) + mx.array((scale * noise).astype(np.float32))).astype(noisy.dtype)
+
     def _judged(
         self, operation: Operation, operands: Sequence[Known], clean: Any, noisy: Any, exact: bool, index: int
     ) -> Known:
@@ -218,15 +228,17 @@ class Drawing:
             raise Unfit
         if not is_float(dtype):
             return _known(index, dtype, clean, clean, True, "float32")
-        known = [v.grade for v in operands if v.kind == "float"]
+        floats = [v for v in operands if v.kind == "float"]
         wide = [_wide(array) for array in clean]
         if operation.rounding == "moves":
-            exact = exact and all(
-                v.dtype == dtype or _on_grid(wide, dtype) for v in operands if v.dtype != "bool"
-            )
-        elif operation.rounding in ("smooth", "exact"):
-            exact = exact and operation.rounding == "exact" and _on_grid(wide, dtype)
-        grade = max([*known, "float32" if exact else dtype], key=GRADES.index)
+            whole = all(v.dtype == dtype or _on_grid(wide, dtype) for v in operands if v.dtype != "bool")
+            exact = exact and whole
+        elif operation.rounding != "steps":
+            exact = exact and operation.rounding != "smooth" and _on_grid(wide, dtype)
+        types = [] if exact else [dtype, *(v.dtype for v in floats)]
+        grade = max([*(v.grade for v in floats), *types, "float32"], key=GRADES.index)
+        if operation.rounding not in ("moves", "steps") and not exact:
+            noisy = [self._disturbed(*both, grade) for both in zip(wide, noisy, strict=True)]
         for array, other in zip(wide, noisy, strict=True):
             largest = np.abs(array).max(initial=0)
             if not largest <= LARGEST[dtype]:
@@ -238,14 +250,17 @@ class Drawing:
         return _known(index, dtype, clean, noisy, exact, grade)
 
 
-def _disturbed(v: Known, run: int, use: tuple[str, int]) -> mx.array:
-    """The elements with a rounding error each: another for each use, the same when a program is redrawn."""
-    array = v.noisy[run]
-    if v.kind != "float" or not array.size:
-        return array
-    seed = crc32(_wide(v.clean[run]).tobytes(), crc32(repr(use).encode()))
-    noise = 1 + NOISE[v.dtype] * np.random.default_rng(seed).uniform(-1, 1, array.shape)
-    return array * mx.array(noise.astype(np.float32)).astype(array.dtype)
+def _check_overflow(
+    operation: Operation, operands: Sequence[Known], attrs: dict[str, Any], clean: Sequence[list[mx.array]]
+) -> None:
+    """Unfit where integers overflow, which MLX leaves open for products, or have more digits than float64, in
+    which onnxruntime adds and multiplies integers of 64 bits."""
+    if any(v.kind == "float" for v in operands):
+        return
+    for i, results in enumerate(clean):
+        wide = _wide(_results(operation, [v.clean[i].astype(mx.float64) for v in operands], attrs)[0])
+        if not np.allclose(_wide(results[0]), wide, rtol=1e-2) or np.abs(wide).max(initial=0) >= 2**53:
+            raise Unfit
 
 
 def _known(index: int, dtype: str, clean: Any, noisy: Any, exact: bool, grade: str) -> Known:

@@ -141,7 +141,7 @@ def _choose_moving(d: Any) -> Choice:
 
 
 def _moving(x: mx.array, where: mx.array, axis: int, size: int) -> mx.array:
-    start = mx.remainder(mx.sum(where).astype(mx.int32), x.shape[axis] - size + 1)
+    start = mx.remainder(mx.max(where).astype(mx.int32), x.shape[axis] - size + 1)
     sizes = tuple(size if i == axis else s for i, s in enumerate(x.shape))
     return mx.slice(x, start.reshape(1), (axis,), sizes)
 

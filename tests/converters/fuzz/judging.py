@@ -10,6 +10,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 from case_table import difference, to_mlx
+from fuzz.drawing import ALLOWED
 from fuzz.program import Input, Sizes
 
 import converters as cv
@@ -20,7 +21,6 @@ from converters.targets.onnx.load import load
 from converters.targets.onnx.protobuf import write_inline
 from converters.targets.onnx.write import build, check
 
-TOLERANCES = {"float32": 6e-5, "float16": 2e-2, "bfloat16": 1e-1}  # twice what a program may amplify
 Function = Callable[..., Sequence[mx.array]]
 Run = Callable[..., Mapping[str, np.ndarray]]
 
@@ -132,7 +132,7 @@ def _difference(
     except Exception as error:
         return _told(error)
     for (name, got), right, grade in zip(results.items(), wanted, grades, strict=True):
-        found = difference(_at_edge(right), _at_edge(np.asarray(got)), TOLERANCES[grade])
+        found = difference(_at_edge(right), _at_edge(np.asarray(got)), ALLOWED[grade])
         if found is not None:
             return f"{name}: {found}"
     return None

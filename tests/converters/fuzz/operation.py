@@ -30,6 +30,7 @@ class Operation:
         rounding: what it does to floats.
             "smooth": computes with rounding errors.
             "exact": as smooth, but numbers of few digits stay exact (sums, products).
+            "whole": as exact, and integers must not overflow.
             "moves": only moves elements, or chooses between them.
             "steps": jumps (floor, comparisons, positions): needs exact operands to agree everywhere.
     """

@@ -53,6 +53,7 @@ def _smaller(program: Program) -> Iterator[Program]:
         values = redrawn(program.inputs, program.steps, program.sizes).values
     except Unfit:
         return
+    yield from _of_earlier_outputs(program)
     first = len(values)
     for index in reversed(range(len(program.steps))):
         first -= program.steps[index].results
@@ -60,6 +61,18 @@ def _smaller(program: Program) -> Iterator[Program]:
     yield from _of_less_elements(program)
     if program.opset != 23:
         yield replace(program, opset=23)
+
+
+def _of_earlier_outputs(program: Program) -> Iterator[Program]:
+    """With what an output is made of in its place."""
+    produced = len(program.inputs)
+    for step in program.steps:
+        for output in range(produced, produced + step.results):
+            if output in program.outputs:
+                others = [i for i in program.outputs if i != output]
+                for i in step.operands:
+                    yield replace(program, outputs=tuple(dict.fromkeys([*others, i])))
+        produced += step.results
 
 
 def _without(items: tuple[int, ...], index: int) -> tuple[int, ...]:

@@ -1,0 +1,35 @@
+"""What random programs found (`make fuzz`): each of these rows was computed wrongly once, or not at all."""
+
+from __future__ import annotations
+
+import mlx.core as mx
+import mlx.nn as nn
+from case_table import Arg, Case, case
+
+ONE = Arg((1, 1))
+WHOLE = [-7, 2, 123456789, -3]
+ZEROS = [0.0, -0.0, 4.0, -4.0]
+
+CASES: list[Case] = [
+    case("Slice backwards from before the first", lambda x: x[-2::-1], ONE),
+    case("Slice backwards to after the last", lambda x: x[:5:-2], ONE),
+    case("Slice backwards from the first", lambda x: x[0:-1:-1], Arg(("n", 2))),
+    case("SliceUpdate of nothing", lambda x: x.at[5:2].add(x[5:2]), Arg((6, 2))),
+    case("Power of a large integer", lambda x: x**3, Arg((4,), "int64", WHOLE)),
+    case("Power of one", lambda x: x**1, Arg((2,), "int64", [2**62 + 1, -(2**61) - 3])),
+    case("Multiply by itself", lambda x: x * x, Arg((3,), "bool")),
+    case(
+        "Remainder of zeros",
+        lambda x, y: mx.arctan2(mx.zeros(()), mx.remainder(x, y)),
+        Arg((4,), values=ZEROS),
+        Arg((2, 1), values=[2.0, -2.0]),
+    ),
+    case("Reduce no window at all", nn.MaxPool2d(3), Arg((1, 1, 1, 1)), ops="AsStrided|Reduce"),
+    case("Slice of a softmax", lambda x: mx.softmax(x, 0)[::3], Arg((4, 1))),
+    case("Tanh in rows of which some are read", lambda x: mx.tanh(x)[::3], Arg((4, 1))),
+    case(
+        "Concatenate a part of each of n heads",
+        lambda x: mx.fast.rope(x, 2, traditional=False, base=100.0, scale=1.0, offset=3),
+        Arg((2, "n", 4, 3)),
+    ),
+]
