@@ -61,7 +61,7 @@ def train(
     metrics = Metrics(out / "metrics.jsonl", keep_to_step=start)
     earlier, began = metrics.seconds(), time.monotonic()
 
-    with progress_bar() as bar, _deferred_interrupt() as interrupted, blas.threads(recipe.blas_threads):
+    with progress_bar() as bar, deferred_interrupt() as interrupted, blas.threads(recipe.blas_threads):
         task = bar.add_task("training", total=steps, completed=start, told="")
         for done in range(start + 1, steps + 1):
             loss, right = step_once(*batches.at(batches.place(done - 1)))
@@ -196,7 +196,7 @@ def _restore(
 
 
 @contextmanager
-def _deferred_interrupt() -> Iterator[list[int]]:
+def deferred_interrupt() -> Iterator[list[int]]:
     """A list that Ctrl-C or SIGTERM makes non-empty, so that the step in work is finished.
 
     The second signal stops at once.
