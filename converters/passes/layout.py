@@ -21,7 +21,7 @@ from converters.ops.activation import ACTIVATIONS
 from converters.ops.convolution import to_first, to_last
 from converters.ops.elementwise import ELEMENTWISE
 from converters.ops.shape import inverse_permutation
-from converters.passes import reshapes
+from converters.passes import reshapes, sinking
 from converters.pattern import Match, Rule, const, op, var
 from converters.sizes import Shape, is_static
 
@@ -215,6 +215,7 @@ RULES = (
         _sink_elementwise,
         _check_elementwise,
     ),
+    *sinking.rules(_movable),
     Rule("sink-concatenate", op("Concatenate"), _sink_concatenate, _check_concatenate),
     Rule("sink-one-axis", op(ONE_AXIS, _TRANSPOSED), _sink_one_axis, _movable),
     Rule("sink-gather", op("Gather", _TRANSPOSED, var("indices")), _sink_gather, _check_gather),
