@@ -15,7 +15,7 @@ import numpy as np
 
 from converters.dtypes import is_float, numpy_dtype
 from converters.errors import LoadError
-from converters.graph import Graph, bind_sizes
+from converters.graph import Graph, Value, bind_sizes
 from converters.quantization.calibration import Feed
 from converters.quantization.store import LEAST, Codes
 from converters.sizes import substitute
