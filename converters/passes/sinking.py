@@ -85,7 +85,7 @@ def _check_reshape(movable: Check) -> Check:
         if found is None:
             return "axes are joined and taken apart"
         inner, _, outer = found
-        if inner != tuple(range(len(inner))) and outer != to_last(len(outer)):
+        if inner != tuple(range(len(inner))) and (len(outer) < 3 or outer != to_last(len(outer))):
             return "axes are joined that the transpose brought together"
         return movable(m)
 
