@@ -1,0 +1,1 @@
+"""Text: tokenizers, and files of any size as batches of tokens."""
