@@ -113,6 +113,10 @@ def _view_windows(x: np.ndarray, kernel: Any, strides: Any, dilation: Any) -> np
     """N·C·windows·kernel, without copying."""
     count = len(kernel)
     reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
+    spans = zip(x.shape[2:], reach, strides, strict=True)
+    sizes = [max(0, (size - most) // step + 1) for size, most, step in spans]
+    if 0 in sizes:
+        return np.empty((*x.shape[:2], *sizes, *kernel), x.dtype)
     windows = np.lib.stride_tricks.sliding_window_view(x, reach, axis=tuple(range(2, 2 + count)))
     steps = [slice(None, None, s) for s in strides] + [slice(None, None, d) for d in dilation]
     return windows[(slice(None), slice(None), *steps)]
@@ -158,7 +162,7 @@ _CHANNELS_FIRST = _expand_channels_last("Convolution")
 def _expand_convolution(b: Builder, x: Value, weight: Value, *bias: Value, **attrs: Any) -> Value | None:
     """To a plain convolution, step by step, each for targets that refuse the one before: channels first; a
     spread input with a flipped kernel (a transposed convolution); zeros between the elements; no flip; no
-    negative padding."""
+    negative padding; zeros between the elements of the kernel."""
     if not attrs["channels_first"]:
         return _CHANNELS_FIRST(b, x, weight, *bias, **attrs)
     count = len(attrs["strides"])
@@ -173,6 +177,8 @@ def _expand_convolution(b: Builder, x: Value, weight: Value, *bias: Value, **att
         end = tuple(size - less for size, less in zip(x.shape, cut, strict=True))
         x = b("Slice", x, start=start, end=end, strides=(1,) * len(start))
         attrs["low"], attrs["high"] = (tuple(max(0, p) for p in attrs[side]) for side in ("low", "high"))
+    elif any(d != 1 for d in attrs["dilation"]):
+        weight, attrs["dilation"] = _with_zeros_between(b, weight, attrs["dilation"]), (1,) * count
     else:
         return None
     return b("Convolution", x, weight, *bias, **attrs)

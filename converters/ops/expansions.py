@@ -143,17 +143,21 @@ def _expand_right_shift(b: Builder, x: Value, shift: Value) -> Value:
 
 
 def _common_bits(b: Builder, x: Value, y: Value) -> Value:
-    """x AND y of signed numbers, bit by bit: floor(x / 2^k) mod 2 is bit k, also of negative numbers."""
-    low = np.array([2**k for k in range(63 if x.dtype == "int64" else 31)], x.dtype)
-    powers, two, zero = b.constant(low), scalar(b, 2, x), scalar(b, 0, x)
+    """x AND y of signed numbers, bit by bit: floor(x / 2^k) mod 2 is bit k, also of negative numbers.
 
-    def bits(value: Value) -> Value:
-        column = b("Reshape", value, shape=(*value.shape, 1))
-        return b("Remainder", b("FloorDivide", column, powers), two)
+    At most 32 bits are summed at once, as onnxruntime sums in float64.
+    """
+    two, zero = scalar(b, 2, x), scalar(b, 0, x)
 
-    shared = b("Multiply", b("Multiply", bits(x), bits(y)), powers)
-    last = (len(shared.shape) - 1,)
-    total = b("Reduce", shared, kind="sum", axes=last, keepdims=False, dtype=x.dtype)
+    def shared(first: int, end: int) -> Value:
+        powers = b.constant(np.array([2**k for k in range(first, end)], x.dtype))
+        columns = [b("Reshape", value, shape=(*value.shape, 1)) for value in (x, y)]
+        bits = [b("Remainder", b("FloorDivide", column, powers), two) for column in columns]
+        each = b("Multiply", b("Multiply", *bits), powers)
+        last = (len(each.shape) - 1,)
+        return b("Reduce", each, kind="sum", axes=last, keepdims=False, dtype=x.dtype)
+
+    total = b("Add", shared(0, 32), shared(32, 63)) if x.dtype == "int64" else shared(0, 31)
     both = b("LogicalAnd", b("Less", x, zero), b("Less", y, zero))
     return b("Add", total, b("Select", both, scalar(b, np.iinfo(x.dtype).min, x), zero))
 

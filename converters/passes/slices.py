@@ -38,6 +38,8 @@ def _check(m: Match) -> str | None:
     whole, part = node.output.shape, m.root.output.shape
     if not cut or not all(_is_small(part[axis], whole[axis]) for axis in cut):
         return "most is needed"
+    if 0 in part:
+        return "nothing is needed"
     if node.op == "ScaledDotProductAttention":
         return _check_attention(m, cut)
     if node.op in LAST_AXIS and len(whole) - 1 in cut:

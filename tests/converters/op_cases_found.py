@@ -17,6 +17,25 @@ CASES: list[Case] = [
     case("SliceUpdate of nothing", lambda x: x.at[5:2].add(x[5:2]), Arg((6, 2))),
     case("Power of a large integer", lambda x: x**3, Arg((4,), "int64", WHOLE)),
     case("Power of one", lambda x: x**1, Arg((2,), "int64", [2**62 + 1, -(2**61) - 3])),
+    case(
+        "FloorDivide of extremes",
+        lambda x, y: x // y,
+        Arg((4,), "int32", [2**31 - 1, -(2**31) + 1, -(2**31), 5]),
+        Arg((2, 1), "int32", [3, -(2**31) + 2]),
+    ),
+    case(
+        "BitwiseOr of high bits",
+        lambda x: x.view(mx.uint64) | x.view(mx.uint64),
+        Arg((2,), "int64", [-7, -3]),
+        ops="View|BitwiseOr",
+    ),
+    case("Slice nothing of a layer", lambda x: mx.tanh(x)[1:1, :1], Arg((1, 1, 1)), ops="Tanh|Slice"),
+    case(
+        "AsStrided without windows",
+        nn.MaxPool2d(2, 1),
+        Arg((1, "n", "m", 1)),
+        sizes=({"n": 1, "m": 1}, {"n": 5, "m": 3}),
+    ),
     case("Multiply by itself", lambda x: x * x, Arg((3,), "bool")),
     case(
         "Remainder of zeros",

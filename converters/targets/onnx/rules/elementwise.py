@@ -105,13 +105,15 @@ def _sign(w: Writer, node: Node) -> None:
 
 
 def _floor_divide(w: Writer, node: Node) -> None:
-    """ONNX divides integers towards zero, after the remainder is taken off that makes no difference."""
+    """ONNX divides integers towards zero: one too many where the two kinds of remainder differ."""
     x, y = (w.name(value) for value in node.inputs)
     if is_float(node.output.dtype):
         return w.give("Floor", [w.node("Div", x, y)], [w.name(node.output)])
     if node.output.dtype in UNSIGNED:
         return w.emit("Div", node)
-    return w.give("Div", [w.node("Sub", x, w.node("Mod", x, y)), y], [w.name(node.output)])
+    same = w.node("Equal", w.node("Mod", x, y), w.node("Mod", x, y, fmod=1))
+    more = w.node("Cast", w.node("Not", same), to=ELEMENT_TYPES[node.output.dtype])
+    return w.give("Sub", [w.node("Div", x, y), more], [w.name(node.output)])
 
 
 def _remainder(w: Writer, node: Node) -> None:
