@@ -76,12 +76,12 @@ class SwinBlock(nn.Module):
         s = self.side
         y = self.norm1(x)
         if self.shift:
-            y = mx.roll(y, (-self.shift, -self.shift), (1, 2))
+            y = mx.roll(y, (-self.shift, -self.shift), (1, 2))  # type: ignore[arg-type]
         y = y.reshape(n, h // s, s, w // s, s, c).transpose(0, 1, 3, 2, 4, 5).reshape(-1, s * s, c)
         y = self.attn(y, self._mask)
         y = y.reshape(n, h // s, w // s, s, s, c).transpose(0, 1, 3, 2, 4, 5).reshape(n, h, w, c)
         if self.shift:
-            y = mx.roll(y, (self.shift, self.shift), (1, 2))
+            y = mx.roll(y, (self.shift, self.shift), (1, 2))  # type: ignore[arg-type]
         x = x + y
         return x + self.down(nn.gelu(self.up(self.norm2(x))))
 
