@@ -24,7 +24,7 @@ from converters.specs import Spec
 SAMPLES = 32  # inputs that are compared
 TURNS = 5  # times that both are timed
 TURN_SECONDS = 0.03
-SECONDS = 4.0  # after which no further input is compared
+SECONDS = 2.0  # after which no further input is compared, or timed
 LARGEST = 1 << 30  # bytes of weights beyond which nothing is run
 
 
@@ -217,9 +217,13 @@ def _times(runs: list[Callable[[], Any]]) -> list[float]:
     """Medians over turns of calls in a row: the idle threads of a runtime spin on, and slow the other's
     first."""
     times: list[list[float]] = [[] for _ in runs]
-    for _ in range(TURNS):
+    end = time.perf_counter() + SECONDS
+    for turn in range(TURNS):
+        if turn and time.perf_counter() > end:
+            break
         for run, row in zip(runs, times, strict=True):
-            run()
+            if not row or row[-1] < TURN_SECONDS:  # slower ones are warm
+                run()
             began, count = time.perf_counter(), 0
             while count == 0 or time.perf_counter() - began < TURN_SECONDS:
                 run()
