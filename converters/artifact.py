@@ -62,7 +62,9 @@ class Function:
         if missing or extra:
             told = [f"missing {', '.join(missing)}"] if missing else []
             told += [f"unexpected {', '.join(extra)}"] if extra else []
-            raise ShapeError(f"{'; '.join(told)}: the model takes {', '.join(wanted)}")
+            held = bool(missing) and set(missing) <= set(self.signature.states)
+            hint = "pass state=model.new_state()" if held else None
+            raise ShapeError(f"{'; '.join(told)}: the model takes {', '.join(wanted)}", hint=hint)
         arrays = {name: self._array(name, inputs[name]) for name in wanted}
         declared = [(self.signature.inputs[n], a) for n, a in arrays.items()]
         sizes = bind_sizes((spec.shape, array.shape) for spec, array in declared if isinstance(spec, Spec))
@@ -98,6 +100,7 @@ class Artifact(ABC):
 
     metadata: dict[str, Any]
     runtime: str
+    state_dtype: str | None = None  # in which states are kept, where that is not the function's own type
 
     def __init__(self, signatures: Mapping[str, Signature]):
         self.signatures = dict(signatures)
@@ -145,6 +148,10 @@ class Artifact(ABC):
 
     def new_state(self, function: str | None = None, **sizes: int) -> Any:
         """Zeros for every state; dimensions not given have their lowest size."""
+        return self.zeros(function, **sizes)
+
+    def zeros(self, function: str | None = None, **sizes: int) -> State:
+        """Zeros for the states as the function takes them; dimensions not given have their lowest size."""
         signature = self.signatures[function or self.functions[0]]
         state: State = {}
         for name in signature.states:

@@ -133,14 +133,12 @@ def _calls(fn: Callable[..., Any], model: Artifact, name: str, calls: Sequence[M
     from converters.specs import Image
 
     signature = model.signatures[name]
-    carried: dict[str, Any] = {}
     state = model.new_state(name) if signature.states else None
+    carried = dict(model.zeros(name)) if signature.states else {}
     for given in calls:
         operands = []
         for key, spec in signature.inputs.items():
-            value = carried.get(
-                key, given.get(key, state[key] if isinstance(state, dict) and key in state else None)
-            )
+            value = carried[key] if key in carried else given[key]
             if isinstance(spec, Image):
                 operands.append(mx.array(image_array(spec, value)))
             else:
@@ -149,10 +147,15 @@ def _calls(fn: Callable[..., Any], model: Artifact, name: str, calls: Sequence[M
         leaves = [leaf for _, leaf in flat_results(fn(*operands))]
         mx.eval(leaves)
         expected = dict(zip(signature.outputs, [to_numpy(leaf) for leaf in leaves], strict=True))
-        carried = {source: expected[result] for source, result in signature.states.items()}
+        carried = {source: _kept(expected[result], model) for source, result in signature.states.items()}
         fed = {key: value for key, value in given.items() if key not in signature.states}
         got = model[name](state=state, **fed)
         yield {key: array for key, array in expected.items() if key in got}, got
+
+
+def _kept(array: np.ndarray, model: Artifact) -> np.ndarray:
+    """What is left of a state in the type in which the artefact keeps it."""
+    return array if model.state_dtype is None else array.astype(model.state_dtype).astype(array.dtype)
 
 
 def _to_mlx(array: np.ndarray, dtype: str) -> Any:

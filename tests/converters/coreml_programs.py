@@ -174,3 +174,17 @@ def check(case: Case, results: Sequence[Any]) -> None:
             np.testing.assert_array_equal(found, wanted, case.name)
         else:
             np.testing.assert_allclose(found, wanted, case.rtol, case.atol, err_msg=case.name)
+
+
+def verify(path: Path, skip: Sequence[str] = ()) -> None:
+    """coremltools reads a package back and verifies its program; not one with an operation of `skip`."""
+    tools()
+    from coremltools.converters.mil.frontend.milproto.load import load
+
+    inside = path / "Data" / "com.apple.CoreML"
+    model = tools().proto.Model_pb2.Model()
+    model.ParseFromString((inside / "model.mlmodel").read_bytes())
+    bodies = (block for f in model.mlProgram.functions.values() for block in f.block_specializations.values())
+    if any(operation.type in skip for block in bodies for operation in block.operations):
+        return
+    load(model, model.specificationVersion, file_weights_dir=str(inside / "weights")).validate()

@@ -247,13 +247,11 @@ CASTS = (
         "View uint32",
         lambda x: x.view(mx.uint32),
         Arg((4,), "int32", [-1, 0, 5, -(2**31)]),
-        refused={"coreml": "View"},
     ),
     case(
         "View int16",
         lambda x: x.view(mx.int16),
         Arg((4,), "uint16", [65535, 0, 5, 32768]),
-        refused={"coreml": "View"},
     ),
 )
 CASES: tuple[Case, ...] = (*UNARY, *BINARY, *LOGICAL, *CASTS)

@@ -5,10 +5,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from case_table import TOLERANCES, Case, difference, expected, spec_of
+from coreml_programs import verify
 from op_cases import CASES
 
 import converters as cv
 from converters import disk
+from converters.graph import Graph
+from converters.passes import optimize
+from converters.sizes import is_static
+
+SIGNS = {"Remainder of zeros"}  # rows about the sign of a zero, which Core ML's documentation leaves open
+COREMLTOOLS_GAPS = ("scatter_along_axis",)  # its reader takes two unknown sizes for different ones
 
 
 @pytest.fixture(autouse=True)
@@ -22,9 +29,21 @@ def identifier(row: Case) -> str:
 
 
 def loaded(row: Case, path: Path, ios: int = 18):
-    """The row as a package in float32."""
+    """The row as a package in float32, read back and verified by coremltools."""
     graph = cv.capture(row.fn, spec_of(row))
-    return cv.load(cv.convert(graph, path, precision="float32", minimum_ios=ios))
+    try:
+        cv.convert(graph, path, precision="float32", minimum_ios=ios)
+    except cv.UnsupportedOp as error:
+        if "no empty arrays" not in str(error) or not is_empty(optimize(graph)):
+            raise
+        pytest.skip("Core ML has no empty arrays")
+    verify(path, skip=COREMLTOOLS_GAPS)
+    return cv.load(path)
+
+
+def is_empty(graph: Graph) -> bool:
+    values = [value for node in graph.nodes for value in (*node.inputs, *node.outputs)]
+    return any(is_static(value.shape) and 0 in value.shape for value in values)
 
 
 def at_edge(array: np.ndarray) -> np.ndarray:
@@ -38,7 +57,7 @@ def fits(array: np.ndarray) -> bool:
     return array.dtype.itemsize < 8 or bool(np.all((array <= limits.max) & (array >= limits.min)))
 
 
-@pytest.mark.parametrize("row", CASES, ids=identifier)
+@pytest.mark.parametrize("row", [row for row in CASES if row.name not in SIGNS], ids=identifier)
 def test_package_computes_what_mlx_computes(row, tmp_path):
     if "coreml" in row.refused:
         with pytest.raises(cv.ConversionError, match=row.refused["coreml"]):
@@ -53,7 +72,10 @@ def test_package_computes_what_mlx_computes(row, tmp_path):
             with pytest.raises(cv.ShapeError, match="beyond 32 bits"):
                 model(**named)
             continue
-        for wanted, got in zip(expected(row, arrays), model(**named).values(), strict=True):
+        results = expected(row, arrays)
+        if not all(array.size for array in (*arrays, *results)):
+            continue  # Core ML has no empty arrays
+        for wanted, got in zip(results, model(**named).values(), strict=True):
             if not fits(wanted):
                 continue
             tolerance = row.tolerance or TOLERANCES.get(wanted.dtype.name)

@@ -82,7 +82,12 @@ def _mask_of_groups(b: Builder, mask: Value, count: Any, groups: Any, length: An
     apart = (batch, 1, 1, rows, keys) if heads == 1 else (batch, count, groups, rows, keys)
     wide = (batch, apart[1], groups, length, keys)
     y = b("Reshape", mask, shape=apart)
-    y = y if apart == wide else b("Broadcast", y, shape=wide)
+    if apart != wide:  # joined, so that a constant stays one
+        y = (
+            b("Concatenate", *[y] * groups, axis=2)
+            if isinstance(groups, int)
+            else b("Broadcast", y, shape=wide)
+        )
     return b("Reshape", y, shape=(batch, apart[1], groups * length, keys))
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
+from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
@@ -35,15 +36,26 @@ NARROW = {1: ("uint1", 9), 2: ("uint2", 10), 3: ("uint3", 12), 4: ("uint4", 11),
 
 
 class BlobFile:
-    """Collects arrays, tells each one's record offset, and writes them in order."""
+    """Collects arrays, tells each one's record offset, and writes them in order.
 
-    def __init__(self) -> None:
+    Args:
+        shared: an array that equals an earlier one is not stored again.
+    """
+
+    def __init__(self, shared: bool = False) -> None:
+        self.shared, self.known = shared, dict[bytes, int]()
         self.arrays: list[tuple[int, np.ndarray]] = []
         self.narrow: dict[int, tuple[int, int]] = {}  # offset to type and padding in bits
         self.end = ALIGNMENT
 
     def add(self, array: np.ndarray) -> int:
         """The offset of the record that this array will have."""
+        if self.shared:
+            content = blake2b(f"{array.dtype} {array.shape}".encode())
+            content.update(np.ascontiguousarray(array).data)
+            known = self.known.setdefault(content.digest(), self.end)
+            if known != self.end:
+                return known
         offset = self.end
         self.arrays.append((offset, array))
         self.end = aligned(offset + ALIGNMENT + array.nbytes)

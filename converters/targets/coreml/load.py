@@ -15,37 +15,55 @@ from converters.artifact import Artifact, image_pixels
 from converters.dtypes import numpy_dtype
 from converters.errors import LoadError, ShapeError
 from converters.metadata import KEY, Signature, signatures
-from converters.specs import Image
+from converters.specs import Image, Spec
 from converters.storage import recover
 from converters.targets.coreml.interpreter import Interpreter
+from converters.targets.coreml.states import DTYPE
+from converters.targets.coreml.writer import identifier
 
+Arrays = dict[str, np.ndarray]
 UNITS = {"all": "ALL", "cpu": "CPU_ONLY", "gpu": "CPU_AND_GPU", "ne": "CPU_AND_NE"}  # as coremltools has them
 
 
 class CoreMLArtifact(Artifact):
     """A package; takes and gives the original names and element types."""
 
+    state_dtype = DTYPE
+
     def __init__(self, signatures: dict[str, Signature], metadata: dict[str, Any], runtime: str):
         super().__init__(signatures)
         self.metadata, self.runtime = metadata, runtime
         self.public: dict[str, str] = metadata["names"]
 
+    def program_name(self, function: str) -> str:
+        """What the package calls a function."""
+        return "main" if len(self.functions) == 1 else identifier(function)
+
     def run(self, function: str, arrays: Mapping[str, np.ndarray], state: Any) -> dict[str, np.ndarray]:
         """Run on checked arrays."""
         signature = self.signatures[function]
+        if signature.states and state is None:
+            raise ShapeError(
+                f"the model keeps {', '.join(signature.states)} itself", hint="pass state=model.new_state()"
+            )
         fed = {}
         for name, array in arrays.items():
             spec = signature.inputs[name]
-            fed[self.public[name]] = image_pixels(spec, array) if isinstance(spec, Image) else _narrow(array)
+            given = image_pixels(spec, array) if isinstance(spec, Image) else np.atleast_1d(_narrow(array))
+            fed[self.public[name]] = given
         pictures = {self.public[n] for n, spec in signature.inputs.items() if isinstance(spec, Image)}
-        results = self.predict(function, fed, pictures)
+        results = self.predict(function, fed, pictures, state)
+        kept = set(signature.states.values())
         return {
-            name: np.asarray(results[self.public[name]]).astype(numpy_dtype(_edge(spec.dtype)))
+            name: _given(results[self.public[name]], spec)
             for name, spec in signature.outputs.items()
+            if name not in kept
         }
 
-    def predict(self, function: str, fed: dict[str, np.ndarray], images: set[str]) -> dict[str, Any]:
-        """Outputs by their names in the package."""
+    def predict(
+        self, function: str, fed: dict[str, np.ndarray], images: set[str], state: Any
+    ) -> dict[str, Any]:
+        """Outputs by their names in the package; a state is updated."""
         raise AssertionError("one of the two runtimes")
 
 
@@ -56,10 +74,16 @@ class Interpreted(CoreMLArtifact):
         super().__init__(signatures, metadata, "edgevision's Core ML interpreter (NumPy)")
         self.interpreter = interpreter
 
-    def predict(self, function: str, fed: dict[str, np.ndarray], images: set[str]) -> dict[str, Any]:
+    def predict(
+        self, function: str, fed: dict[str, np.ndarray], images: set[str], state: Any
+    ) -> dict[str, Any]:
         """Pictures are float32 (1, C, H, W) from 0 to 255 inside the program."""
         arrays = {n: a.transpose(0, 3, 1, 2).astype(np.float32) if n in images else a for n, a in fed.items()}
-        return self.interpreter.run(arrays, function)
+        return self.interpreter.run(arrays, self.program_name(function), state)
+
+    def new_state(self, function: str | None = None, **sizes: int) -> Any:
+        """Zeros for every state."""
+        return self.interpreter.new_state(self.program_name(function or self.functions[0]))
 
 
 class Native(CoreMLArtifact):
@@ -71,11 +95,28 @@ class Native(CoreMLArtifact):
         logging.getLogger("coremltools").setLevel(logging.ERROR)
         import coremltools
 
-        chosen = getattr(coremltools.ComputeUnit, UNITS[units])
-        self.model = coremltools.models.MLModel(str(path), compute_units=chosen)
+        self.path, self.units = path, getattr(coremltools.ComputeUnit, UNITS[units])
+        self.models: dict[str, Any] = {}
         super().__init__(signatures, metadata, f"Core ML on macOS {platform.mac_ver()[0]} (units: {units})")
 
-    def predict(self, function: str, fed: dict[str, np.ndarray], images: set[str]) -> dict[str, Any]:
+    def model(self, function: str) -> Any:
+        """The function, opened when it is first asked for."""
+        if function not in self.models:
+            import coremltools
+
+            name = {"function_name": self.program_name(function)} if len(self.functions) > 1 else {}
+            self.models[function] = coremltools.models.MLModel(
+                str(self.path), compute_units=self.units, **name
+            )
+        return self.models[function]
+
+    def new_state(self, function: str | None = None, **sizes: int) -> Any:
+        """Core ML's own state, of zeros."""
+        return self.model(function or self.functions[0]).make_state()
+
+    def predict(
+        self, function: str, fed: dict[str, np.ndarray], images: set[str], state: Any
+    ) -> dict[str, Any]:
         """Pictures go in as PIL images."""
         from PIL import Image as Picture
 
@@ -85,7 +126,7 @@ class Native(CoreMLArtifact):
             given[name] = (
                 Picture.fromarray(array[0, :, :, 0] if grey else array[0]) if name in images else array
             )
-        return self.model.predict(given)
+        return self.model(function).predict(given, *(() if state is None else (state,)))
 
 
 def load(path: Path, units: str) -> CoreMLArtifact:
@@ -115,6 +156,12 @@ def load(path: Path, units: str) -> CoreMLArtifact:
 
 def _edge(dtype: str) -> str:
     return "float32" if dtype == "bfloat16" else dtype
+
+
+def _given(result: Any, spec: Spec) -> np.ndarray:
+    """A result as the function gives it; what it has without axes has one in the package."""
+    array = np.asarray(result).astype(numpy_dtype(_edge(spec.dtype)))
+    return array.reshape(()) if not spec.shape else array
 
 
 def _narrow(array: np.ndarray) -> np.ndarray:

@@ -39,6 +39,7 @@ DOMAINS: dict[str, frozenset[str]] = {  # all else: FLOATS
     **_each("Gather GatherAxis GatherND ScatterND ScatterAxis Sort ArgSort Partition ArgPartition", NUMBERS),
     **_each("Reduce ArgReduce Scan", NUMBERS),
     **_each("Reshape Transpose Concatenate Split Slice Broadcast Select AsType Dimension Arange", ANY),
+    **_each("DynamicSlice DynamicSliceUpdate", ANY),
     **_each("Dequantize LookUp ScaleCodes", ANY),
     **_each("LogicalAnd LogicalOr LogicalNot", LOGICAL),
 }
@@ -81,7 +82,8 @@ class _Typer(Builder):
         outputs = {}
         for name, old in self.graph.outputs.items():
             value = self.now[old]
-            outputs[name] = self("AsType", value, dtype="int32") if value.dtype == "bool" else value
+            value = self("AsType", value, dtype="int32") if value.dtype == "bool" else value
+            outputs[name] = value if value.shape else self("Reshape", value, shape=(1,))
         return self.graph.replace(
             inputs=tuple(inputs), outputs=outputs, nodes=tuple(self.nodes), constants=self.constants
         )
@@ -93,13 +95,15 @@ class _Typer(Builder):
         return dtype
 
     def _edge(self, old: Value) -> Value:
-        """An input as callers give it."""
+        """An input as callers give it, with at least one axis."""
         dtype = self._type(old)
         if dtype != "bool":
-            self.now[old] = Value(old.name, old.shape, dtype)
-            return self.now[old]
-        given = Value(old.name, old.shape, "int32")
-        self.now[old] = self("NotEqual", given, self.constant(0, dtype="int32"))
+            given = Value(old.name, old.shape or (1,), dtype)
+            self.now[old] = given if old.shape else self("Reshape", given, shape=())
+            return given
+        given = Value(old.name, old.shape or (1,), "int32")
+        truth = self("NotEqual", given, self.constant(0, dtype="int32"))
+        self.now[old] = truth if old.shape else self("Reshape", truth, shape=())
         return given
 
     def _add(self, node: Node) -> None:
@@ -110,6 +114,8 @@ class _Typer(Builder):
         if node.op in POSITIONS:
             self._count_from_front(node, operands)
         special = self._unsigned(node, operands) if node.inputs and node.inputs[0].dtype == "uint32" else None
+        if node.op == "View":
+            special = self._wrap(operands[0], node.output.dtype)
         if node.op == "AsType":
             special = self._converted(node, operands[0])
         if special is not None:

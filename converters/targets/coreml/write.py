@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from converters.convert import Options
-from converters.errors import ConversionError
+from converters.errors import ConversionError, UnsupportedOp
 from converters.graph import Builder, Graph, Node, Value
 from converters.lower import legalize
 from converters.metadata import KEY, describe
@@ -26,6 +27,7 @@ from converters.targets.coreml.rules import RULES
 from converters.targets.coreml.runtime_types import in_runtime_types
 from converters.targets.coreml.schema import feature_schema, mil_schema, model_schema
 from converters.targets.coreml.spelling import spelled
+from converters.targets.coreml.states import with_half_states
 from converters.targets.coreml.writer import Ref, Writer, identifiers
 
 VERSIONS = {15: (6, "CoreML5"), 16: (7, "CoreML6"), 17: (8, "CoreML7"), 18: (9, "CoreML8")}
@@ -77,23 +79,29 @@ def write(graphs: Mapping[str, Graph], path: Path, options: Options) -> Path:
     """Write one function, or several that share their weights, as a package."""
     if options.minimum_ios not in VERSIONS:
         raise ConversionError(f"minimum_ios={options.minimum_ios} is not supported", hint="use 15 to 18")
-    if len(graphs) > 1:
-        raise ConversionError("several functions in Core ML are not supported yet")
-    ((name, graph),) = graphs.items()
-    if graph.states:
-        raise ConversionError("states in Core ML are not supported yet")
+    if len(graphs) > 1 and options.minimum_ios < 18:
+        raise ConversionError("several functions in one package came with iOS 18", hint="minimum_ios=18")
+    graphs = {name: _without_empty(graph) for name, graph in graphs.items()}
     precision = options.precision or "float16"
-    blob = BlobFile()
-    function = _Function(graph, precision, options, blob)
+    blob = BlobFile(shared=len(graphs) > 1)
+    functions = {name: _Function(graph, precision, options, blob) for name, graph in graphs.items()}
     labels = None if options.labels is None else list(options.labels)
-    metadata = describe({name: graph}, labels, options.metadata, [array for _, array in blob.arrays])
-    metadata |= {"precision": precision, "names": function.public}
+    metadata = describe(graphs, labels, options.metadata, [array for _, array in blob.arrays])
+    public = {name: text for function in functions.values() for name, text in function.public.items()}
+    metadata |= {"precision": precision, "names": public}
     if options.quantization is not None:
         metadata["quantize"] = options.quantization.to_json()
     model = model_schema().Model(specificationVersion=VERSIONS[options.minimum_ios][0])
     model.mlProgram.version = 1
-    model.mlProgram.functions["main"].CopyFrom(function.proto)
-    function.describe(model.description)
+    if len(functions) == 1:
+        (function,) = functions.values()
+        model.mlProgram.functions["main"].CopyFrom(function.proto)
+        function.describe(model.description)
+    else:
+        for name, text in identifiers(functions).items():
+            model.mlProgram.functions[text].CopyFrom(functions[name].proto)
+            functions[name].describe(model.description.functions.add(name=text))
+        model.description.defaultFunctionName = model.description.functions[0].name
     _add_metadata(model.description.metadata, metadata, options.metadata or {})
     with replacing_folder(path, overwrite=options.overwrite) as folder:
         write_package(folder, model, blob)
@@ -131,6 +139,21 @@ def _add_metadata(proto: Any, metadata: Mapping[str, Any], given: Mapping[str, A
     proto.license = str(given.get("licence", ""))
 
 
+def _refuse_empty(graph: Graph) -> None:
+    for node in graph.nodes:
+        if any(is_static(value.shape) and 0 in value.shape for value in (*node.inputs, *node.outputs)):
+            raise UnsupportedOp(f"Core ML has no empty arrays, and {node.op} takes or gives one")
+
+
+def _without_empty(graph: Graph) -> Graph:
+    """Dimensions that may be 0 begin at 1: Core ML has no empty arrays."""
+    dims = {
+        name: replace(dim, low=max(1, dim.low)) if dim.sizes is None else dim
+        for name, dim in graph.dims.items()
+    }
+    return graph.replace(dims=dims)
+
+
 class _Function:
     """One function as protobuf, with what its description needs."""
 
@@ -143,29 +166,57 @@ class _Function:
                 return "no such op in Core ML"
             return rule.why_not(ios, node, constants)
 
-        graph = folded(legalize(spelled(with_precision(graph, precision)), refusal))
-        self.graph = in_runtime_types(graph, ios)
+        graph = with_half_states(with_precision(graph, precision), ios)
+        self.graph = in_runtime_types(folded(legalize(spelled(graph), refusal)), ios)
+        _refuse_empty(self.graph)
+        self.kept = dict(self.graph.states)  # state to the output that it becomes
         self.public = identifiers([*(v.name for v in graph.inputs), *graph.outputs])
         self.writer = Writer(self.graph, ios, blob, self.public)
         self.labels = None if options.labels is None else [str(label) for label in options.labels]
+        self._read_states()
         for node in self.graph.nodes:
             RULES[node.op].emit(self.writer, node)
         self._connect_outputs()
-        outputs = [self.public[name] for name in self.graph.outputs]
+        self._update_states()
+        outputs = [self.public[name] for name in self.given]
         if self.labels is not None:
             outputs = [*self._classify(self.labels), *outputs]
         self.proto = self._function(outputs, VERSIONS[ios][1])
 
+    @property
+    def given(self) -> dict[str, Value]:
+        """The outputs that callers get."""
+        kept = set(self.kept.values())
+        return {name: value for name, value in self.graph.outputs.items() if name not in kept}
+
+    def _read_states(self) -> None:
+        """From here on a state's name stands for what is in it at the beginning."""
+        w = self.writer
+        for value in self.graph.inputs:
+            if value.name in self.kept:
+                source = w.names[value]
+                w.names[value] = w.op(
+                    "read_state", value.shape, value.dtype, name=f"{source}_read", input=source
+                )
+
+    def _update_states(self) -> None:
+        w = self.writer
+        for source, result in self.kept.items():
+            value, held = self.graph.outputs[result], Ref(self.public[source])
+            if value in self.graph.inputs and value.name == source:
+                continue  # it stays as it is
+            w.act("write_state", w.unique(f"{held}_write"), input=held, data=w.ref(value))
+
     def _connect_outputs(self) -> None:
         """Outputs that are inputs, constants or another output as well get an operation of their own."""
-        for name, value in self.graph.outputs.items():
+        for name, value in self.given.items():
             if self.writer.names[value] != self.public[name]:
                 output = [(self.public[name], value.shape, value.dtype)]
                 self.writer._operation("identity", {"x": self.writer.ref(value)}, output)
 
     def _classify(self, labels: list[str]) -> list[str]:
         """Probabilities of the one output that has an entry per label, and the label of the largest."""
-        fitting = [n for n, v in self.graph.outputs.items() if v.shape[-1:] == (len(labels),)]
+        fitting = [n for n, v in self.given.items() if v.shape[-1:] == (len(labels),)]
         if len(fitting) != 1:
             raise ConversionError(
                 f"{len(labels)} labels fit {len(fitting)} of the outputs {', '.join(self.graph.outputs)}",
@@ -200,6 +251,10 @@ class _Function:
         function = mil_schema().Function(opset=opset)
         for value in self.graph.inputs:
             kind = self.writer.tensor_type(value.shape, value.dtype)
+            if value.name in self.kept:
+                held = mil_schema().ValueType()
+                held.stateType.wrappedType.CopyFrom(kind)
+                kind = held
             function.inputs.add(name=self.public[value.name], type=kind)
         block = function.block_specializations[opset]
         block.operations.extend(self.writer.operations)
@@ -209,6 +264,10 @@ class _Function:
     def describe(self, description: Any) -> None:
         """Inputs and outputs as Xcode and Core ML's callers see them."""
         for value in self.graph.inputs:
+            if value.name in self.kept:
+                feature = description.state.add(name=self.public[value.name])
+                self._array(feature.type.stateType.arrayType, value, with_range=False)
+                continue
             feature = description.input.add(name=self.public[value.name])
             spec = self.graph.images.get(value.name)
             if spec is None:
@@ -226,7 +285,7 @@ class _Function:
             description.output.add(name=probabilities).type.dictionaryType.stringKeyType.SetInParent()
             description.predictedFeatureName = label
             description.predictedProbabilitiesName = probabilities
-        for name, value in self.graph.outputs.items():
+        for name, value in self.given.items():
             feature = description.output.add(name=self.public[name])
             self._array(feature.type.multiArrayType, value, with_range=False)
 

@@ -110,21 +110,25 @@ class Writer:
         self._operation(kind, inputs, [(output, shape, dtype)])
         return output
 
+    def act(self, kind: str, name: str, /, **inputs: Any) -> None:
+        """An operation that gives nothing."""
+        self._operation(kind, inputs, [], name)
+
     def _operation(
-        self, kind: str, inputs: Mapping[str, Any], outputs: Sequence[tuple[str, Shape, str]]
+        self, kind: str, inputs: Mapping[str, Any], outputs: Sequence[tuple[str, Shape, str]], name: str = ""
     ) -> None:
         bindings = {}
         for parameter, given in inputs.items():
             items = given if isinstance(given, list) and given and isinstance(given[0], Ref) else [given]
-            wish = f"{outputs[0][0]}_{parameter}"
+            wish = f"{name or outputs[0][0]}_{parameter}"
             bindings[parameter] = [i if isinstance(i, Ref) else self.constant(i, wish) for i in items]
         operation = self.mil.Operation(type=kind)
         for parameter, refs in bindings.items():
             for ref in refs:
                 operation.inputs[parameter].arguments.add(name=ref)
-        for name, shape, dtype in outputs:
-            operation.outputs.add(name=name, type=self.tensor_type(shape, dtype))
-        operation.attributes["name"].CopyFrom(self.immediate(np.array(outputs[0][0])))
+        for output, shape, dtype in outputs:
+            operation.outputs.add(name=output, type=self.tensor_type(shape, dtype))
+        operation.attributes["name"].CopyFrom(self.immediate(np.array(name or outputs[0][0])))
         self.operations.append(operation)
 
     def constant(self, given: Any, wish: str = "const") -> Ref:

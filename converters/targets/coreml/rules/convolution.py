@@ -71,8 +71,8 @@ def _is_transposed(node: Node) -> bool:
 
 
 def _constants(node: Node) -> tuple[int, ...]:
-    """The weight of a transposed convolution is laid out anew."""
-    return (1,) if _is_transposed(node) else ()
+    """The weight of a transposed convolution is laid out anew; Core ML dilates no computed one."""
+    return (1,) if _is_transposed(node) or any(d != 1 for d in node.attrs["dilation"]) else ()
 
 
 def _convolution_or_transposed(w: Writer, node: Node) -> None:

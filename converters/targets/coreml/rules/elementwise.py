@@ -8,6 +8,7 @@ import numpy as np
 
 from converters.dtypes import is_float, numpy_dtype
 from converters.graph import Node
+from converters.ops.definition import broadcast
 from converters.targets.coreml.rules.lowering import Lowering, binary, unary
 from converters.targets.coreml.writer import CAST_NAMES, Writer
 
@@ -81,8 +82,12 @@ def _logarithm(base: float) -> Lowering:
 
 
 def _select(w: Writer, node: Node) -> None:
-    cond, a, b = (w.ref(value) for value in node.inputs)
-    w.emit("select", node, cond=cond, a=a, b=b)
+    """Core ML takes the shape of the result from the two alternatives."""
+    cond, a, b = node.inputs
+    shape, first = node.output.shape, w.ref(a)
+    if broadcast(a.shape, b.shape) != shape:
+        first = w.widened(first, a.shape, shape, a.dtype)
+    w.emit("select", node, cond=w.ref(cond), a=first, b=w.ref(b))
 
 
 def _sign(w: Writer, node: Node) -> None:
@@ -128,6 +133,13 @@ def _cast(w: Writer, node: Node) -> None:
     w.emit("cast", node, x=w.ref(node.inputs[0]), dtype=CAST_NAMES[node.output.dtype])
 
 
+def _refuse_view(ios: int, node: Node) -> str | None:
+    """Integers of one size are views of each other without any operation."""
+    before, after = (numpy_dtype(value.dtype) for value in (node.inputs[0], node.output))
+    same = before.kind in "iu" and after.kind in "iu" and before.itemsize == after.itemsize
+    return None if same else "Core ML knows no bits of floating-point numbers"
+
+
 BINARY_RULES = {name: binary(kind) for name, kind in BINARY.items()}
 RULES = {
     **{name: unary(kind) for name, kind in UNARY.items()},
@@ -141,5 +153,6 @@ RULES = {
     "Log10": _logarithm(10),
     "Select": Lowering(_select),
     "AsType": Lowering(_cast),
+    "View": Lowering(_cast, _refuse_view),
     "Equal": Lowering(BINARY_RULES["Equal"].emit, _refuse_equal),
 }
