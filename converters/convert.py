@@ -33,6 +33,7 @@ class Options:
     runtime: str | None = None
     minimum_ios: int = 18
     overwrite: bool = True
+    quantize: str | None = None
     quantization: Quantization | None = None
 
 
@@ -91,7 +92,7 @@ def convert(
         raise ConversionError("calibration= is for quantize=", hint='add quantize="int8"')
     if not graphs:
         raise ConversionError("there is no function to convert")
-    options = Options(precision, labels, metadata, opset, runtime, minimum_ios, overwrite)
+    options = Options(precision, labels, metadata, opset, runtime, minimum_ios, overwrite, quantize)
     module = import_module(TARGETS[chosen])
     optimized = {
         name: module.refine(optimize(module.prepare(graph)), options) for name, graph in graphs.items()

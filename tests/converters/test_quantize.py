@@ -144,11 +144,24 @@ def test_onnx_reference_computes_the_same(name, tmp_path):
 @pytest.mark.parametrize("runtime", [None, "onnxruntime"])
 def test_int4_weights(runtime, tmp_path):
     path = cv.convert(mlp_graph(), tmp_path / "m.onnx", quantize="int4", runtime=runtime)
-    assert ("MatMulNBits" in kinds(path)) == (runtime == "onnxruntime")
+    products = [node for node in onnx.load(path).graph.node if node.op_type == "MatMulNBits"]
+    assert len(products) == (2 if runtime == "onnxruntime" else 0)
+    assert all(a.i == 4 for node in products for a in node.attribute if a.name == "accuracy_level")
     whole = cv.convert(mlp_graph(), tmp_path / "f.onnx").stat().st_size
     assert path.stat().st_size < 0.2 * whole
     wanted = np.array(MLP(mx.array(ROWS)))
     assert 0.01 < off(cv.load(path)(x=ROWS)["y"], wanted) < 0.15
+
+
+def test_codes_of_mlx_are_computed_exactly(tmp_path):
+    model = ready(nn.Sequential(nn.Linear(128, 128), nn.GELU(), nn.Linear(128, 40)))
+    nn.quantize(model, group_size=32, bits=4)
+    graph = cv.capture(ready(model), {"x": cv.Spec(("batch", 128))})
+    path = cv.convert(graph, tmp_path / "m.onnx", runtime="onnxruntime")
+    attributes = {a.name for node in onnx.load(path).graph.node for a in node.attribute}
+    assert "block_size" in attributes
+    assert "accuracy_level" not in attributes
+    assert cv.compare(model, path, {"x": ROWS}, rtol=1e-4).ok
 
 
 def test_int4_embedding(tmp_path):

@@ -75,7 +75,7 @@ def build(graph: Graph, options: Options, name: str) -> tuple[ModelProto, dict[s
         return rule.why_not(options.opset, node, constants)
 
     graph = with_kernels(legalize(in_rows(graph), refusal), options.opset)
-    writer = Writer(graph, options.opset, options.runtime)
+    writer = Writer(graph, options.opset, options.runtime, exact=options.quantize is None)
     for node in graph.nodes:
         RULES[node.op].emit(writer, node)
     proto = writer.finish(name)

@@ -29,10 +29,11 @@ class Writer:
     Attributes:
         opset: the version of the standard ops.
         runtime: None, or "onnxruntime" where com.microsoft ops may be used.
+        exact: whether products with codes keep their other operand as it is.
     """
 
-    def __init__(self, graph: Graph, opset: int, runtime: str | None = None):
-        self.graph, self.opset, self.runtime = graph, opset, runtime
+    def __init__(self, graph: Graph, opset: int, runtime: str | None = None, exact: bool = True):
+        self.graph, self.opset, self.runtime, self.exact = graph, opset, runtime, exact
         self.names = dict(graph.names)
         self.nodes: list[NodeProto] = []
         self.initializers: dict[str, np.ndarray] = {}
