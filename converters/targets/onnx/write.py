@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnx.checker
-from onnx import ModelProto, StringStringEntryProto
+from onnx import GraphProto, ModelProto, StringStringEntryProto
 
 from converters.convert import Options
 from converters.errors import ConversionError
@@ -79,7 +79,7 @@ def build(graph: Graph, options: Options, name: str) -> tuple[ModelProto, dict[s
     for node in graph.nodes:
         RULES[node.op].emit(writer, node)
     proto = writer.finish(name)
-    used = {key for node in proto.node for key in node.input}
+    used = _read(proto)
     weights = {key: array for key, array in writer.initializers.items() if key in used}
     labels = None if options.labels is None else list(options.labels)
     metadata = describe({name: graph}, labels, options.metadata, weights.values())
@@ -93,6 +93,12 @@ def build(graph: Graph, options: Options, name: str) -> tuple[ModelProto, dict[s
         model.opset_import.add(domain=domain, version=1)
     model.metadata_props.append(StringStringEntryProto(key=KEY, value=json.dumps(metadata)))
     return model, weights
+
+
+def _read(proto: GraphProto) -> set[str]:
+    """The names that nodes read, those of branches and loops too."""
+    inner = (attr.g for node in proto.node for attr in node.attribute if attr.HasField("g"))
+    return {key for node in proto.node for key in node.input}.union(*map(_read, inner))
 
 
 def check(model: ModelProto, tensors: Mapping[str, np.ndarray]) -> None:
