@@ -8,6 +8,76 @@ from converters.passes import stages
 from edgevision.models.lenet import VARIANTS, Model
 
 DOCS = Path(__file__).parent
+TABLES = DOCS.parent / "tests" / "converters"  # of calls that the tests convert to both formats
+DECOMPOSITION = "a decomposition, which neither format has"
+ABSENT = {  # primitives of MLX that are recorded and not converted
+    **dict.fromkeys(("Cholesky", "Eig", "Eigh", "Inverse", "QRF", "SVD", "LUF"), DECOMPOSITION),
+    "FFT": "complex numbers",
+    "CustomKernel": "source code for one device",
+    **dict.fromkeys(
+        ("LayerNormVJP", "RMSNormVJP", "RoPEVJP"), "the backward direction, not part of inference"
+    ),
+}
+SIGNS = {"native": "yes", "expanded": "in simpler ones", "no": "no"}
+
+
+def coverage_page() -> str:
+    """What is converted: MLX's primitives and functions, the layers of mlx.nn, the compiler's own ops."""
+    from converters.records import DECODERS
+
+    sys.path.insert(0, str(TABLES))
+    import function_cases  # pyright: ignore[reportMissingImports]
+    import layer_cases  # pyright: ignore[reportMissingImports]
+
+    parts = [
+        "# What is converted",
+        "Made by `python docs/generate.py` from the registry of ops and the tables of the tests: each function",
+        "and layer that is listed as converted is called, converted to ONNX and Core ML and compared with MLX",
+        "in `tests/converters/test_coverage.py`. A new name in MLX fails that test until it is placed here.",
+        "\nThree limits are Core ML's own: integers have 32 bits, inputs and outputs have at most five axes",
+        "(inside, wider arrays are folded), and no array is empty.",
+        "\n## Primitives of MLX",
+        "\nWhat a trace of MLX can hold. Converted: "
+        + ", ".join(f"`{name}`" for name in sorted(DECODERS))
+        + ".",
+        _table(("not converted", "because"), _grouped(ABSENT)),
+    ]
+    for space, calls in function_cases.SPACES.items():
+        listed = ", ".join(f"`{name}`" for name in sorted(calls))
+        parts.append(f"\n## Functions of `{space}`\n\nConverted: {listed}.")
+        absent = function_cases.ABSENT[space]
+        parts.append(_table(("not converted", "because"), _grouped(absent)))
+    layers = sorted({*layer_cases.LAYERS, *layer_cases.FUNCTIONS})
+    parts.append(
+        "\n## Layers and activations of `mlx.nn`\n\nConverted: " + ", ".join(f"`{n}`" for n in layers) + "."
+    )
+    parts.append(_table(("not converted", "because"), _grouped(layer_cases.ABSENT)))
+    parts.append(
+        "\n## Ops of the compiler\n\nThe newest opset and iOS 18; older ones get more in simpler ops."
+    )
+    rows = [
+        (f"`{name}`", SIGNS[found["onnx"]], SIGNS[found["coreml"]] + _why(name, found["coreml"]))
+        for name, found in sorted(cv.supported_ops().items())
+    ]
+    parts.append(_table(("op", "ONNX", "Core ML"), rows))
+    return "\n".join(parts) + "\n"
+
+
+def _why(name: str, state: str) -> str:
+    return ": weights are quantised before" if name == "Quantize" and state == "no" else ""
+
+
+def _grouped(absent: dict[str, str]) -> list[tuple[str, str]]:
+    """Names by their reason."""
+    reasons: dict[str, list[str]] = {}
+    for name, reason in absent.items():
+        reasons.setdefault(reason, []).append(f"`{name}`")
+    return [(", ".join(sorted(names)), reason) for reason, names in reasons.items()]
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    lines = [head, ("---",) * len(head), *rows]
+    return "\n" + "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def passes_page() -> str:
@@ -29,7 +99,7 @@ def passes_page() -> str:
     return "\n".join(parts) + "\n"
 
 
-PAGES = {"passes.md": passes_page}
+PAGES = {"passes.md": passes_page, "coverage.md": coverage_page}
 
 
 def main() -> int:

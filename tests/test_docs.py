@@ -48,7 +48,7 @@ class Block:
 def blocks(page: str) -> Iterator[tuple[Block, str | None]]:
     """The blocks that run, each with what it prints, where the page says so."""
     found = list(FENCE.finditer(page))
-    for match, after in zip(found, [*found[1:], None], strict=True):
+    for match, after in zip(found, [*found[1:], None][: len(found)], strict=True):
         block = Block(tuple(match[1].split()), match[2], page.count("\n", 0, match.start()) + 2)
         if block.runs:
             output = after if after is not None and after[1] == "text output" else None
