@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -83,18 +84,25 @@ def _open(path: Path, units: str) -> tuple[Any, Signature, dict[str, Any]]:
         session = onnxruntime.InferenceSession(str(path), options, providers=chosen)
     except Exception as error:  # onnxruntime raises a dozen unrelated types for damaged files
         raise LoadError(f"{path} cannot be loaded: {str(error).splitlines()[0]}") from error
-    stored = session.get_modelmeta().custom_metadata_map.get(KEY)
-    if stored is None:
-        return session, _plain_signature(session), {}
-    try:
+    with _readable(path):
+        stored = session.get_modelmeta().custom_metadata_map.get(KEY)
+        if stored is None:
+            return session, _plain_signature(session), {}
         metadata = json.loads(stored)
-    except json.JSONDecodeError as error:
-        raise LoadError(f"{path} has damaged metadata: {error}") from error
-    signature = next(iter(read_signatures(metadata).values()))
-    names = {info.name for info in session.get_inputs()}, {info.name for info in session.get_outputs()}
+        signature = next(iter(read_signatures(metadata).values()))
+        names = {info.name for info in session.get_inputs()}, {info.name for info in session.get_outputs()}
     if not set(signature.inputs) >= names[0] or set(signature.outputs) != names[1]:
         raise LoadError(f"{path} has metadata of another model")
     return session, signature, metadata
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """LoadError for what is wrong inside a file that is sound as a whole."""
+    try:
+        yield
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError) as error:
+        raise LoadError(f"{path} is damaged: {type(error).__name__} {error}") from error
 
 
 def check_file(path: Path) -> None:
@@ -141,7 +149,11 @@ def inspect(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise LoadError(f"{path} is not there")
     check_file(path)
-    model = onnx.load(str(path), load_external_data=False)
+    with _readable(path):
+        return _inspected(onnx.load(str(path), load_external_data=False))
+
+
+def _inspected(model: Any) -> dict[str, Any]:
     sizes = [math.prod(t.dims) * bits(t.data_type) // 8 for t in model.graph.initializer]
     counts = Counter(node.op_type for node in model.graph.node)
     stored = {prop.key: prop.value for prop in model.metadata_props}.get(KEY, "{}")
