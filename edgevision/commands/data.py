@@ -19,9 +19,10 @@ def list_sets() -> None:
     from edgevision.console import out, table
     from edgevision.data import DATA_SETS
     from edgevision.data.sources import locate
+    from edgevision.text.sets import TEXT_SETS
 
     rows = []
-    for name, known in DATA_SETS.items():
+    for name, known in {**DATA_SETS, **TEXT_SETS}.items():
         where = (
             "drawn when used"
             if not known.sources
@@ -32,7 +33,9 @@ def list_sets() -> None:
 
 
 @data.command()
-def get(name: Annotated[str, typer.Argument(help="Data set: mnist, fashion-mnist.")]) -> None:
+def get(
+    name: Annotated[str, typer.Argument(help="Data set: mnist, fashion-mnist, tiny-shakespeare.")],
+) -> None:
     """Download a data set into the cache, if it is nowhere yet, and check every file.
 
     \b
@@ -44,8 +47,9 @@ def get(name: Annotated[str, typer.Argument(help="Data set: mnist, fashion-mnist
     from edgevision.console import console
     from edgevision.data import find
     from edgevision.data.download import get as fetch
+    from edgevision.text.sets import TEXT_SETS
 
-    known = find(name)
+    known = TEXT_SETS.get(name) or find(name)
     if not known.sources:
         typer.echo(f"{name} is drawn by this package, there is nothing to get")
         return

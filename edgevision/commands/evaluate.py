@@ -13,15 +13,21 @@ def evaluate(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
 ) -> None:
-    """Accuracy and confusion matrix on the test pictures.
+    """Accuracy and confusion matrix on the test pictures; of a language model, perplexity on held-out text.
 
     \b
     Examples:
       edgevision evaluate runs/lenet
       edgevision evaluate exported/lenet.onnx --data mnist --json
+      edgevision evaluate runs/shakespeare
     """
     from json import dumps
 
+    from edgevision.pretrained import is_language_model
+
+    if is_language_model(model):
+        _evaluate_text(model, data, json)
+        return
     from edgevision.console import out, table
     from edgevision.data import load
     from edgevision.inference import open_classifier
@@ -36,3 +42,14 @@ def evaluate(
     typer.echo(f"{name}: {result['errors']} of {result['count']} wrong, accuracy {result['accuracy']:.2%}")
     rows = [[label, *row] for label, row in zip(classifier.labels, result["confusion"], strict=True)]
     out.print(table(["true \\ predicted", *classifier.labels], rows))
+
+
+def _evaluate_text(model: Path, data: str | None, json: bool) -> None:
+    from json import dumps
+
+    from edgevision.training.language_run import evaluate_language_model
+
+    result = evaluate_language_model(model, data)
+    told = f"loss {result['loss']:.4f}, perplexity {result['perplexity']:.3f}, "
+    told += f"{result['bits_per_byte']:.4f} bits per byte on {result['tokens']:,} tokens"
+    typer.echo(dumps(result) if json else f"{result['data']}: {told}")

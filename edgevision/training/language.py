@@ -61,7 +61,7 @@ class TextRecipe:
     clip: float = 1.0
     evaluate_every: int = 250
     seed: int = 0
-    blas_threads: int | None = None
+    blas_threads: int | None = 2
 
 
 RECIPES = {
