@@ -61,6 +61,8 @@ def test_openvino_agrees(row, tmp_path):
     openvino = pytest.importorskip("openvino", reason="OpenVINO has no wheel for this system")
     path = cv.convert(cv.capture(row.fn, spec_of(row)), tmp_path / "row.onnx", opset=18)
     arrays = inputs(row)
+    if not all(result.size for result in expected(row, arrays)):
+        pytest.skip("OpenVINO gives no empty arrays")
     model = openvino.Core().compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     fed = [arrays["abcdefgh".index(port.any_name)] for port in model.inputs]
     assert_same(row, arrays, list(model(fed).values()))
