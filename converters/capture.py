@@ -35,6 +35,7 @@ from converters.snapshot import (
 from converters.specs import Image, Spec
 
 DimLike = Dim | tuple[int, int] | int
+ELEMENT_WORK = 50  # multiplications of a product in the time of one element of another operation
 
 
 def capture(
@@ -133,14 +134,14 @@ class Trace:
             self.records.append((event["name"], _plain(event["arguments"]), names, results))
 
     def work(self) -> int:
-        """About how many multiplications the trace stands for: elements written, those of products often."""
+        """About how many multiplications of a product take as long as computing the trace in NumPy."""
         shapes: dict[str, Any] = {name: shape for name, shape, _ in self.inputs}
         shapes |= {name: array.shape for name, array in self.constants.items()}
         total = 0
         for op, _, operands, results in self.records:
             shapes |= {name: shape for name, shape, _ in results}
-            inner = shapes[operands[0]][-1] if "MM" in op or "Mat" in op else 1
-            total += inner * sum(prod(shape) for _, shape, _ in results)
+            each = shapes[operands[0]][-1] if "MM" in op or "Mat" in op else ELEMENT_WORK
+            total += each * sum(prod(shape) for _, shape, _ in results)
         return total
 
 

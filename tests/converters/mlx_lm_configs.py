@@ -77,7 +77,7 @@ TINY: dict[str, Any] = {
     "v_head_dim": 16,
     "index_head_dim": 16,
     "index_n_heads": 2,
-    "index_topk": 2048,
+    "index_topk": 8192,
     # states and convolutions
     "state_size": 8,
     "ssm_state_size": 8,

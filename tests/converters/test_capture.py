@@ -279,3 +279,14 @@ def test_printing_shows_every_node_with_shapes():
     assert text.startswith("graph(x: float32[batch, 3])")
     assert "y: float32[batch, 2] = AddMM(x" in text
     assert text.endswith("return y")
+
+
+def test_a_branch_far_above_bounds_the_dimension():
+    spec = {"x": cv.Spec(("n", 4))}
+    other = cv.capture(lambda x: x * 2 if x.shape[0] < 300 else x * 3, spec)
+    assert other.dims["n"] == cv.Dim(1, 299)
+    same = cv.capture(lambda x: x * 2 if x.shape[0] < 300 else x + x, spec)
+    assert same.dims["n"] == cv.Dim(1)
+    positions = mx.zeros((1000, 4))
+    limited = cv.capture(lambda x: x + positions[: x.shape[0]], spec)
+    assert limited.dims["n"] == cv.Dim(1, 1000)
