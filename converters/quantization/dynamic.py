@@ -45,8 +45,10 @@ def with_patches(graph: Graph) -> Graph:
 def _check(m: Match) -> str | None:
     node = m.node("y")
     attrs, kernel = node.attrs, node.inputs[1].shape[2:]
-    if m.root.attrs["axes"] != to_last(4) or m.node("t").attrs["axes"] != to_first(4):
+    if m.root.attrs["axes"] != to_last(len(m.root.output.shape)) or m.node("t").attrs["axes"] != to_first(4):
         return "channels do not come last around it"
+    if "r" in m.bound and m["r"].shape[:2] != m["y"].shape[:2]:
+        return "more than positions are joined"
     plain = attrs["channels_first"] and attrs["groups"] == 1 and not attrs["flip"]
     dense = all(step == 1 for step in (*attrs["dilation"], *attrs["input_dilation"]))
     if not plain or not dense or any((*attrs["low"], *attrs["high"])):
@@ -68,14 +70,15 @@ def _patches(b: Builder, m: Match) -> Value:
     x = b("Transpose", x, axes=(0, 1, 3, 2, 4))
     matrix = b.constants[weight].transpose(0, 2, 3, 1).reshape(outputs, -1)
     x = b("Reshape", x, shape=(batch, rows, columns, prod(matrix.shape[1:])))
-    return b("Linear", x, b.constant(matrix, weight.name), *bias)
+    y = b("Linear", x, b.constant(matrix, weight.name), *bias)
+    return b("Reshape", y, shape=m.root.output.shape) if "r" in m.bound else y
 
 
 _TURNED = op("Transpose", var("x"), name="t")
+_LAYERS = [op("Convolution", _TURNED, const("w"), *bias, name="y") for bias in ((), (const("b"),))]
 
 PATCHES = tuple(
-    Rule(
-        "patches", op("Transpose", op("Convolution", _TURNED, const("w"), *bias, name="y")), _patches, _check
-    )
-    for bias in ((), (const("b"),))
+    Rule("patches", op("Transpose", given), _patches, _check)
+    for layer in _LAYERS
+    for given in (layer, op("Reshape", layer, name="r"))  # positions become tokens, before or after
 )

@@ -186,15 +186,18 @@ def test_experts_of_a_mixture(target, scheme, share, error, tmp_path):
     assert not found.kept
 
 
-def test_patches_become_a_linear_layer(tmp_path):
-    model = ready(
-        nn.Sequential(nn.Conv2d(3, 64, 8, 8), lambda x: x.reshape(x.shape[0], -1, 64), nn.Linear(64, 64))
-    )
+@pytest.mark.parametrize("token", [False, True])
+def test_patches_become_a_linear_layer(token, tmp_path):
+    def tokens(x):
+        x = x.reshape(x.shape[0], -1, 64)
+        return mx.concatenate([mx.ones((2, 1, 64)), x], axis=1) if token else x
+
+    model = ready(nn.Sequential(nn.Conv2d(3, 64, 8, 8), tokens, nn.LayerNorm(64), nn.Linear(64, 64)))
     spec = {"photo": cv.Spec((2, 16, 24, 3))}
     photos = RNG.uniform(size=(2, 16, 24, 3)).astype(np.float32)
     path = cv.convert(cv.capture(model, spec, ["y"]), tmp_path / "p.onnx", quantize="int8")
     assert kinds(path).count("MatMulInteger") == 2
-    assert cv.compare(model, path, {"photo": photos}).max_rel < 0.03
+    assert cv.compare(model, path, {"photo": photos}).max_rel < 0.05
 
 
 def test_half_precision_and_low_opset(tmp_path):

@@ -93,6 +93,8 @@ def _sources(graph: Graph, value: Value, axis: int) -> list[Axis] | None:
         return shifted if wide else None
     if node.op == "Transpose":
         return [(node.inputs[0], node.attrs["axes"][axis])]
+    if node.op == "Reshape" and node.inputs[0].shape[: axis + 1] == value.shape[: axis + 1]:
+        return [(node.inputs[0], axis)]
     kept = {"Concatenate": node.attrs.get("axis") != axis, "Slice": True}
     if node.op in ("Reshape", "Broadcast") and last:
         whole = all(len(v.shape) > 0 and v.shape[-1] == value.shape[-1] for v in node.inputs)
