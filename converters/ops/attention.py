@@ -119,7 +119,8 @@ def _expand_attention(b: Builder, q: Value, k: Value, v: Value, *rest: Value, **
         joined = _joined(b, causal_mask(b, q.shape[-2], k.shape[-2]), mask)
         return b("ScaledDotProductAttention", q, k, v, joined, *sinks, **{**attrs, "causal": False})
     result = (*q.shape[:-1], v.shape[-1])
-    q = b("Multiply", q, scalar(b, attrs["scale"], q))
+    scale, alike = scalar(b, attrs["scale"], q), q is k is v  # onnxruntime loses what all three are made of
+    q = q if alike else b("Multiply", q, scale)
     column = [b("Reshape", s, shape=(1, q.shape[1], 1, 1)) for s in sinks]
     if q.shape[1] != k.shape[1]:
         groups = (k.shape[1], divide(q.shape[1], k.shape[1]))
@@ -128,6 +129,7 @@ def _expand_attention(b: Builder, q: Value, k: Value, v: Value, *rest: Value, **
         k, v = (b("Reshape", x, shape=(*x.shape[:2], 1, *x.shape[2:])) for x in (k, v))
     rank = len(q.shape)
     scores = b("Matmul", q, b("Transpose", k, axes=(*range(rank - 2), rank - 1, rank - 2)))
+    scores = b("Multiply", scores, scale) if alike else scores
     y = b("Matmul", _weights(b, _masked(b, scores, mask), column), v)
     return y if y.shape == result else b("Reshape", y, shape=result)
 

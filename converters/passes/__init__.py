@@ -12,6 +12,7 @@ from converters.passes import (
     broadcasts,
     caches,
     constants,
+    empties,
     folding,
     group_norm,
     layout,
@@ -32,7 +33,8 @@ from converters.pattern import Rule, rewrite
 Pass = tuple[Rule, ...] | Callable[[Graph], Graph]
 
 PIPELINE: tuple[tuple[str, Pass], ...] = (
-    ("sharing", sharing.share),  # first: the weights as the user has them
+    ("empties", empties.make_constant),  # first: no rule below thinks of them
+    ("sharing", sharing.share),  # before any rule: the weights as the user has them
     ("broadcasts", broadcasts.RULES),  # every later pattern is written without broadcasts
     ("algebra", algebra.RULES),  # and with one spelling of arithmetic
     ("reshapes", reshapes.RULES),  # before pooling, which expects reductions without unit axes

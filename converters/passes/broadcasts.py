@@ -27,7 +27,7 @@ SINGLE = "|".join([*UNARY, *FLOAT_UNARY, "AsType", "LogicalNot"])
 def _without(m: Match) -> tuple[Value, ...] | None:
     """The operands with as few broadcasts as the result's shape allows, or None where all are needed."""
     operands = list(m.root.inputs)
-    for index, value in enumerate(m.root.inputs):
+    for index, value in sorted(enumerate(m.root.inputs), key=lambda item: _is_computed(m, item[1])):
         node = m.graph.producers.get(value)
         if (
             node is None
@@ -42,6 +42,12 @@ def _without(m: Match) -> tuple[Value, ...] | None:
         except ShapeError:
             continue
     return None if operands == list(m.root.inputs) else tuple(operands)
+
+
+def _is_computed(m: Match, value: Value) -> bool:
+    """Constants lose their broadcasts first: onnxruntime fuses activations as if the constant had no axes."""
+    node = m.graph.producers.get(value)
+    return node is not None and node.inputs[:1] != () and node.inputs[0] not in m.graph.constants
 
 
 def _batch_only(node: Node) -> bool:

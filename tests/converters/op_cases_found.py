@@ -36,6 +36,20 @@ CASES: list[Case] = [
         Arg((1, "n", "m", 1)),
         sizes=({"n": 1, "m": 1}, {"n": 5, "m": 3}),
     ),
+    case(
+        "Tanh of nothing", lambda x, y: mx.tanh(mx.broadcast_to(x, (0, 2, 4))) + y, Arg((2, 4)), Arg((2, 1))
+    ),
+    case(
+        "GatherND at no place",
+        lambda x, y: x[y, :, 0],
+        Arg(("n", 2, 3)),
+        Arg((0,), "int32"),
+    ),
+    case(
+        "Sigmoid without axes",
+        lambda x: mx.broadcast_to(x, (1,)) * mx.sigmoid(1.702 * mx.broadcast_to(x, (1,))),
+        Arg(()),
+    ),
     case("Multiply by itself", lambda x: x * x, Arg((3,), "bool")),
     case(
         "Remainder of zeros",

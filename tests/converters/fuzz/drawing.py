@@ -21,7 +21,9 @@ from zlib import crc32
 import mlx.core as mx
 import numpy as np
 from case_table import to_mlx
+from fuzz.combining import COMBINING
 from fuzz.elementwise import TYPES, cast_jumps
+from fuzz.layers import LAYERS
 from fuzz.operation import Operation, Unfit
 from fuzz.operations import FAMILIES, OPERATIONS
 from fuzz.program import Input, Program, Sizes, Step
@@ -35,6 +37,7 @@ ALLOWED = {"float32": 1e-4, "float16": 4e-2, "bfloat16": 2e-1}  # of the largest
 AMPLIFIED = {grade: gap / 5 for grade, gap in ALLOWED.items()}
 LARGEST = {"float32": 1e4, "float16": 200, "bfloat16": 1e3}
 DIGITS = {"float32": 24, "float16": 11, "bfloat16": 8}
+NEVER_EMPTY = {*COMBINING, *LAYERS}  # reductions of empty arrays read beyond them in MLX, or never end
 ELEMENTS, RANK = 4096, 5
 INPUT_TYPES = ("float32",) * 6 + ("float16", "bfloat16", "int32", "int64", "bool")
 STATIC = (1, 2, 3, 4, 5, 7, 8)
@@ -177,6 +180,8 @@ class Drawing:
     def append(self, name: str, operands: tuple[Known, ...], attrs: dict[str, Any]) -> list[Known]:
         """One more step; Unfit where it does not run or amplifies errors."""
         operation = OPERATIONS[name]
+        if name in NEVER_EMPTY and any(v.empty for v in operands):
+            raise Unfit
         floats = [v for v in operands if v.kind == "float"]
         jumps = operation.rounding == "steps" or any(
             cast_jumps(v.dtype, attrs.get("dtype", v.dtype)) for v in floats

@@ -48,9 +48,20 @@ def _onnx(graph: cv.Graph, folder: Path, opset: int) -> Run:
 
 
 def _coreml(graph: cv.Graph, folder: Path, opset: int) -> Run:
-    """A package in Core ML or in the interpreter."""
-    path = folder / "program.mlpackage"
-    return cv.load(cv.convert(graph, path, precision="float32"))
+    """A package in Core ML or in the interpreter; Refused where it meets what Core ML has not."""
+    model = cv.load(cv.convert(graph, folder / "program.mlpackage", precision="float32"))
+    values = [value for node in graph.nodes for value in node.outputs]
+    watched = graph.replace(outputs={str(i): value for i, value in enumerate([*graph.inputs, *values])})
+
+    def run(**arrays: np.ndarray) -> Mapping[str, np.ndarray]:
+        for array in watched.evaluate(*arrays.values()).values():
+            if not array.size:
+                raise Refused("Core ML has no empty arrays")
+            if array.dtype.kind in "iu" and array.dtype.itemsize == 8 and np.abs(array).max() >= 2**31:
+                raise Refused("Core ML has no integers beyond 32 bits")
+        return model(**arrays)
+
+    return run
 
 
 TARGETS: dict[str, Callable[[cv.Graph, Path, int], Run]] = {
@@ -96,7 +107,10 @@ def judged(
             except Exception as error:
                 return _told(error)
             for where, arrays, wanted in zip(runs, given, expected, strict=True):
-                found = _difference(run, arrays, wanted, grades)
+                try:
+                    found = _difference(run, arrays, wanted, grades)
+                except Refused as refusal:
+                    return refusal
                 if found is not None:
                     return f"at {where}: {found}"
             return None
@@ -129,6 +143,8 @@ def _difference(
 ) -> str | None:
     try:
         results = run(**{f"x{i}": array for i, array in enumerate(arrays)})
+    except Refused:
+        raise
     except Exception as error:
         return _told(error)
     for (name, got), right, grade in zip(results.items(), wanted, grades, strict=True):

@@ -1,0 +1,33 @@
+"""Arrays without elements are constants: nothing computes them, and runtimes differ in what they give.
+
+a = Slice(x, (0:2, 3:3))                        a = constant of shape (2, 0)
+y = Tanh(a)                             ->      y = constant of shape (2, 0)
+z = Reduce(y, kind=sum, axes=(1,))              z = constant: 0, 0
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from converters.dtypes import numpy_dtype
+from converters.graph import Graph, Node, Value
+from converters.sizes import is_static
+
+
+def make_constant(graph: Graph) -> Graph:
+    """The graph with a constant in place of every value that has an axis of size 0 at any dimensions."""
+    constants, nodes = dict(graph.constants), []
+    for node in graph.nodes:
+        if not node.outputs or not all(0 in value.shape for value in node.outputs):
+            nodes.append(node)
+            continue
+        for value in node.outputs:
+            sizes = tuple(size if isinstance(size, int) else 1 for size in value.shape)
+            array = np.zeros(sizes, numpy_dtype(value.dtype))
+            if is_static(value.shape):
+                constants[value] = array
+            else:
+                constant = Value("constant", sizes, value.dtype)
+                constants[constant] = array
+                nodes.append(Node("Broadcast", (constant,), (value,), {"shape": value.shape}))
+    return graph.replace(nodes=tuple(nodes), constants=constants)
