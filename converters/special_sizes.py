@@ -207,9 +207,8 @@ def _wide(array: np.ndarray) -> np.ndarray:
 
 
 def _random_like(random: np.random.Generator, array: np.ndarray, like: Any) -> Any:
+    """Integers are 0: they may be positions, and MLX checks no bounds."""
     import mlx.core as mx
 
-    draw = (
-        random.normal(size=array.shape) if is_float(array.dtype.name) else random.integers(0, 2, array.shape)
-    )
+    draw = random.normal(size=array.shape) if is_float(array.dtype.name) else np.zeros(array.shape, np.int32)
     return mx.array(draw).astype(like.dtype)

@@ -30,12 +30,15 @@ PROBES = ((2, 5), (3, 5), (2, 6))  # (batch, tokens): what differs between them 
 
 
 class GrowingCache:
-    """Keys and values of every token so far, (B, H, P, D); `window` limits what a token sees of them."""
+    """Keys and values of every token so far, (B, H, P, D); `window` limits what a token sees of them, and
+    `real` (B, P + T), where it is set, says which of them are text and which fill up a row."""
 
     def __init__(self, window: int | None = None):
         self.keys: mx.array | None = None
         self.values: mx.array | None = None
-        self.window, self.offset = window, 0
+        self.real: mx.array | None = None
+        self.window = window
+        self.offset: Any = 0
 
     def update_and_fetch(self, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
         """(B, H, T, D) of the new tokens to (B, H, P + T, D) of all."""
@@ -63,12 +66,16 @@ class GrowingCache:
     def make_mask(self, length: int, window_size: int | None = None, return_array: bool = False) -> Any:
         """(T, P + T), True where the token of a row sees that of a column; None where it sees all."""
         window = window_size or self.window
-        if length == 1 and window is None and not return_array:
+        if length == 1 and window is None and not return_array and self.real is None:
             return None
         rows = mx.arange(self.offset, self.offset + length)[:, None]
         columns = mx.arange(self.offset + length)[None]
         seen = rows >= columns
-        return seen if window is None else seen & (rows < columns + window)
+        seen = seen if window is None else seen & (rows < columns + window)
+        if self.real is None:
+            return seen
+        real = self.real.astype(mx.bool_)[:, None, None]
+        return seen & (real | (rows == columns))  # (B, 1, T, P + T); nobody sees nothing at all
 
 
 @dataclass(frozen=True)
@@ -127,9 +134,26 @@ class StatelessDecoder:
         return {slot.past: slot.present for slot in self.slots}
 
     def __call__(self, ids: mx.array, *past: mx.array) -> tuple[mx.array, ...]:
-        caches = self._caches()
+        return self.run(ids, past)
+
+    def run(
+        self,
+        ids: mx.array,
+        past: Sequence[mx.array],
+        kind: type[GrowingCache] = GrowingCache,
+        position: mx.array | None = None,
+    ) -> tuple[mx.array, ...]:
+        """As `__call__`, with caches of another kind.
+
+        Args:
+            position: how many tokens there were; None: as many as `past` holds.
+        """
+        caches = self._caches(kind)
         for slot, array in zip(self.slots, past, strict=True):
-            _put(_at(caches, slot.path), slot.part, array)
+            cache = _at(caches, slot.path)
+            _put(cache, slot.part, array)
+            if position is not None and isinstance(cache, GrowingCache):
+                cache.offset = position
         logits = self.model(ids, cache=caches)
         return logits, *(_get(_at(caches, slot.path), slot.part) for slot in self.slots)
 
@@ -139,10 +163,10 @@ class StatelessDecoder:
         specs = [slot.spec for slot in self.slots]
         return [mx.zeros(substitute(spec.shape, sizes), getattr(mx, spec.dtype)) for spec in specs]
 
-    def _caches(self) -> list[Any]:
+    def _caches(self, kind: type[GrowingCache] = GrowingCache) -> list[Any]:
         if hasattr(self.model, "make_cache"):
-            return [_stateless(cache, (i,)) for i, cache in enumerate(self.model.make_cache())]
-        return [GrowingCache() for _ in self.model.layers]
+            return [_stateless(cache, (i,), kind) for i, cache in enumerate(self.model.make_cache())]
+        return [kind() for _ in self.model.layers]
 
     def _probe(self, batch: int, tokens: int) -> Sequence[Any]:
         caches = self._caches()
@@ -150,17 +174,17 @@ class StatelessDecoder:
         return caches
 
 
-def _stateless(cache: Any, path: tuple[int, ...]) -> Any:
+def _stateless(cache: Any, path: tuple[int, ...], kind: type[GrowingCache]) -> Any:
     """The cache as one that can be filled from arrays; its class is kept for a model that asks for it."""
     if cache is None:
         return None
     same = copy.copy(cache)
     if hasattr(cache, "caches"):
-        same.caches = tuple(_stateless(part, (*path, i)) for i, part in enumerate(cache.caches))
+        same.caches = tuple(_stateless(part, (*path, i), kind) for i, part in enumerate(cache.caches))
     elif isinstance(getattr(cache, "cache", None), list):
         same.cache = list(cache.cache)
     elif hasattr(cache, "update_and_fetch") and not getattr(cache, "keep", 0):
-        growing = type(f"Growing{type(cache).__name__}", (GrowingCache, type(cache)), {})
+        growing = type(f"{kind.__name__}{type(cache).__name__}", (kind, type(cache)), {})
         same = growing(getattr(cache, "max_size", None))
         same.__dict__ = {**cache.__dict__, **same.__dict__}
     else:

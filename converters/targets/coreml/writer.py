@@ -75,6 +75,7 @@ class Writer:
         self.names: dict[Value, Ref] = {}
         self._taken = set(public.values())
         self._constants: dict[tuple[Any, ...], Ref] = {}
+        self._held: list[Any] = []
         self._sizes: dict[Any, Ref] = {}
         reserved = {value: public[name] for name, value in graph.outputs.items() if value in graph.producers}
         for value, wish in graph.names.items():
@@ -141,6 +142,7 @@ class Writer:
         small = array.size < 64
         key = (array.shape, array.dtype.str, array.tobytes()) if small else (id(given),)
         if key not in self._constants:
+            self._held.append(given)  # as long as it lives, its id is nobody else's
             name = Ref(wish if isinstance(wish, Ref) else self.unique(wish))
             self._const(name, self.stored(array))
             self._constants[key] = name
