@@ -22,6 +22,7 @@ from edgevision.commands import (
     evaluate,
     export,
     filter,
+    generate,
     inspect,
     train,
 )
@@ -36,6 +37,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     inspect.inspect,
     bench.bench,
     classify.classify,
+    generate.generate,
     filter.filter,
 )
 GROUPS: dict[str, typer.Typer] = {"data": data.data}
@@ -72,6 +74,7 @@ def edgevision(
       edgevision train lenet --data mnist --out runs/lenet
       edgevision export runs/lenet --to onnx --to coreml --out exported/lenet
       edgevision classify exported/lenet/lenet.mlpackage digit.png
+      edgevision generate runs/shakespeare --prompt "ROMEO:"
     """
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())

@@ -17,6 +17,7 @@ from mlx.utils import tree_flatten
 from converters.storage import recover, replacing_file
 from edgevision import runs
 from edgevision.errors import UserError
+from edgevision.jsonfiles import end_tokens, read_json, text_setting
 from edgevision.models import decoder_lm
 from edgevision.text.tokenizer import Tokenizer, load_tokenizer
 
@@ -97,36 +98,9 @@ def load(path: Path) -> LanguageModel:
         )
     context = text_setting(config, "n_positions") or text_setting(config, "max_position_embeddings") or 2048
     generation = read_json(path / "generation_config.json")
-    ends = end_tokens(config, generation, tokenizer)
+    ends = end_tokens(config, generation, tokenizer.end)
     kind = "mlx-lm" if settings is None else "run"
     return LanguageModel(path, model, tokenizer, config, generation, context, vocabulary, ends, kind)
-
-
-def text_setting(config: dict[str, Any], name: str) -> Any:
-    """An entry of config.json, or of its part about text in models of several kinds of input."""
-    inner = config.get("text_config")
-    return config[name] if name in config else inner.get(name) if isinstance(inner, dict) else None
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file; empty where there is no file. UserError where it is damaged."""
-    if not path.is_file():
-        return {}
-    try:
-        found = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise UserError(f"{path} is damaged: {error}") from error
-    if not isinstance(found, dict):
-        raise UserError(f"{path} is damaged: it holds no object")
-    return found
-
-
-def end_tokens(config: dict[str, Any], generation: dict[str, Any], tokenizer: Tokenizer) -> tuple[int, ...]:
-    """The tokens that end a text: by generation_config.json, else config.json, else the tokenizer."""
-    found = generation.get("eos_token_id")
-    found = text_setting(config, "eos_token_id") if found is None else found
-    found = tokenizer.end if found is None else found
-    return () if found is None else tuple(found) if isinstance(found, list) else (int(found),)
 
 
 def _ours(path: Path, settings: decoder_lm.Config) -> decoder_lm.Model:
@@ -163,4 +137,4 @@ def _of_mlx_lm(path: Path, config: dict[str, Any]) -> nn.Module:
     return model
 
 
-__all__ = ["LanguageModel", "end_settings", "end_tokens", "is_language_model", "load", "read_json", "save"]
+__all__ = ["LanguageModel", "end_settings", "is_language_model", "load", "save"]

@@ -12,7 +12,9 @@ def compare(
     count: Annotated[int, typer.Option(min=1, help="Test pictures to compare on.")] = 256,
     json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
 ) -> None:
-    """Run both on the same pictures. Exit code 0: they agree; 1: they differ, or an error; 2: wrong usage.
+    """Run both on the same pictures or the same text.
+
+    Exit code 0: they agree; 1: they differ, or an error; 2: wrong usage.
 
     \b
     Examples:
@@ -21,6 +23,14 @@ def compare(
     """
     from json import dumps
 
+    if any(run.glob("model*.safetensors")):
+        from edgevision.inference.language_agreement import language_agreement
+
+        result = language_agreement(run, artifact)
+        typer.echo(dumps(result) if json else f"{artifact}: {result['told']}")
+        if not result["ok"]:
+            raise typer.Exit(1)
+        return
     from edgevision.console import out, strip_escapes
     from edgevision.inference.agreement import agreement
 

@@ -7,7 +7,7 @@ import typer
 
 
 def export(
-    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    run: Annotated[Path, typer.Argument(help="Run folder, or the folder of a language model of mlx-lm.")],
     to: Annotated[list[str], typer.Option("--to", help="onnx or coreml; may be given twice.")],
     out: Annotated[Path, typer.Option(help="Folder to write.")],
     precision: Annotated[
@@ -26,7 +26,11 @@ def export(
       edgevision export runs/lenet --to onnx --to coreml --out exported/lenet
       edgevision export runs/lenet --to onnx --precision float16 --out exported/lenet
       edgevision export runs/lenet --to onnx --quantize int8 --out exported/lenet
+      edgevision export runs/shakespeare --to onnx --out exported/shakespeare
     """
+    if any(run.glob("model*.safetensors")):
+        _export_text(run, to, out, precision, force, quantize)
+        return
     from converters import load
     from edgevision import runs
     from edgevision.console import out as printer
@@ -42,4 +46,20 @@ def export(
         if quantize is not None:
             printer.print(str(load(path).quantization), markup=False)
         if not result["ok"] and quantize is None:  # what quantizing costs is for the user to judge
+            raise typer.Exit(1)
+
+
+def _export_text(
+    model: Path, to: list[str], out: Path, precision: str | None, force: bool, quantize: str | None
+) -> None:
+    from converters import load
+    from edgevision.export_language import export_language
+    from edgevision.inference.language_agreement import language_agreement
+
+    for path in export_language(model, to, out, precision, force, quantize):
+        result = language_agreement(model, path)
+        typer.echo(f"{path}: {result['told']}")
+        if quantize is not None:
+            typer.echo(str(load(path).quantization))
+        if not result["ok"] and quantize is None:
             raise typer.Exit(1)

@@ -65,6 +65,7 @@ class TextRecipe:
 
 
 RECIPES = {
+    "llama": TextRecipe(learning_rate=6e-3),
     "gpt2-6x384": TextRecipe(steps=5000, batch_size=64, learning_rate=1e-3, floor=0.1),
     "llama-6x384": TextRecipe(steps=5000, batch_size=64, learning_rate=1e-3, floor=0.1),
     "gpt2-124m": TextRecipe(steps=100_000, batch_size=32, learning_rate=6e-4, floor=0.1, warmup=2000),
