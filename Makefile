@@ -29,10 +29,10 @@ demo: setup
 	@$(PYTHON) -m edgevision demo
 
 test: setup
-	@$(PYTHON) -m pytest -m "not slow"
+	@$(PYTHON) -m pytest -n auto -m "not slow"
 
 test-all: setup
-	@$(PYTHON) -m pytest
+	@$(PYTHON) -m pytest -n auto
 
 check: setup
 	@$(PYTHON) -m ruff format --check .

@@ -16,6 +16,7 @@ from converters.dtypes import is_float
 from converters.errors import CaptureError, ConversionError
 from converters.graph import Dim, Graph
 from converters.joining import Difference, merge
+from converters.sizes import at
 
 if TYPE_CHECKING:
     from converters.capture import Trace, Tracer
@@ -42,8 +43,7 @@ class General:
         """The bounds after testing 0, 1 and the ends, where functions like to branch.
 
         A size with another structure stays where the general graph still gives MLX's numbers; else it
-        leaves the
-        bounds, or raises CaptureError where the user `asked` for it.
+        leaves the bounds, or raises CaptureError where the user `asked` for it.
         """
         bounds = self._checked_below(graph, asked)
         for name, dim in self.bounds.items():
@@ -70,7 +70,36 @@ class General:
                 bounds[name] = (
                     Dim(low, size - 1, dim.multiple) if size == high else Dim(size + 1, high, dim.multiple)
                 )
-        return bounds
+        return self._checked_together(graph, bounds, asked)
+
+    def _checked_together(self, graph: Graph, bounds: dict[str, Dim], asked: set[str]) -> dict[str, Dim]:
+        """The bounds, all dimensions tested at their lowest at once: n * m - 2 is below 0 only there.
+
+        Where that fails, those that the user did not bound begin at 2, else where the samples do.
+        """
+        free = [name for name, dim in bounds.items() if dim.sizes is None and name not in asked]
+        reason = self._at_lowest(graph, bounds)
+        for lowest in ({}.fromkeys(bounds, 2), self.samples[0]):
+            if reason is None or not free:
+                break
+            for name in free:
+                dim = bounds[name]
+                bounds = {**bounds, name: Dim(max(dim.low, lowest[name]), dim.high, dim.multiple)}
+            reason = self._at_lowest(graph, bounds)
+        if reason is None:
+            return bounds
+        raise CaptureError(
+            f"the function computes something else: {reason}", hint="let a dimension begin above"
+        )
+
+    def _at_lowest(self, graph: Graph, bounds: dict[str, Dim]) -> str | None:
+        """What is wrong where all dimensions are as small as they may be; None where nothing is."""
+        corner = {
+            name: dim.sizes[0] if dim.sizes else max(-(-dim.low // dim.multiple), 1) * dim.multiple
+            for name, dim in bounds.items()
+        }
+        reason = self._disagreement(graph, corner) if len(corner) > 1 else None
+        return reason and f"{reason}, at {', '.join(f'{name} = {size}' for name, size in corner.items())}"
 
     def _around(self, name: str, size: int) -> Iterator[dict[str, int]]:
         """`size` of `name` with the other sizes near the sampled ones, then far from them: the highest that
@@ -175,7 +204,7 @@ class General:
         except Difference as difference:
             same = self._same_numbers(graph, special, sizes)
             return None if same else str(difference.args[0])
-        return None
+        return _impossible(graph, sizes)
 
     def _same_numbers(self, graph: Graph, special: Trace, sizes: dict[str, int]) -> bool:
         from converters.snapshot import to_numpy
@@ -195,6 +224,17 @@ class General:
             g.shape == e.shape and _close(_wide(g), _wide(e), TOLERANCES.get(e.dtype.name, 1e-4))
             for g, e in pairs
         )
+
+
+def _impossible(graph: Graph, sizes: dict[str, int]) -> str | None:
+    """What the graph would make of a negative number: a size, or the start of a slice."""
+    for node in graph.nodes:
+        for value in node.outputs:
+            if any(at(size, sizes) < 0 for size in value.shape):
+                return f"{value} of {node.op} would have a negative size"
+        if node.op == "Slice" and any(at(start, sizes) < 0 for start in node.attrs["start"]):
+            return f"{node.output} would begin before its first element"
+    return None
 
 
 def _close(got: np.ndarray, expected: np.ndarray, tolerance: float) -> bool:

@@ -5,6 +5,7 @@ y = Multiply(x, 1); y = Add(x, 0)           ->      x
 y = Divide(1, Sqrt(x))                      ->      y = Rsqrt(x)
 y = AsType(AsType(x, float32), float16)     ->      x, where x is float16
 y = BitwiseAnd(x of bool, y of bool)        ->      y = LogicalAnd(x, y)
+y = [x << 28 >> 28, …, x << 0 >> 28]        ->      y = BitwiseAnd(x >> [0, 4, …, 28], 15)
 """
 
 from __future__ import annotations
@@ -91,7 +92,45 @@ def _check_bool(m: Match) -> str | None:
     return None if all(value.dtype == "bool" for value in m.root.inputs) else "numbers"
 
 
+def _shifted(m: Match, value: Value) -> tuple[Value, int, int] | None:
+    """The words, left shift and right shift of `Reshape(x << left >> right)` to a column."""
+    shifts: list[int] = []
+    for name in ("Reshape", "RightShift", "LeftShift"):
+        node = m.graph.producers.get(value)
+        if node is None or node.op != name:
+            return None
+        if name != "Reshape":
+            amount = m.graph.constants.get(node.inputs[1])
+            if amount is None or np.unique(amount).size != 1:
+                return None
+            shifts.append(int(amount.flat[0]))
+        elif node.output.shape != (*node.inputs[0].shape, 1):
+            return None
+        value = node.inputs[0]
+    return value, shifts[1], shifts[0]
+
+
+def _check_codes(m: Match) -> str | None:
+    found = [_shifted(m, value) for value in m.root.inputs]
+    if m.root.output.dtype != "uint32" or any(part is None for part in found):
+        return "no shifted words"
+    if m.root.attrs["axis"] != len(m.root.output.shape) - 1:
+        return "joined along another axis"
+    words, bits = found[0][0], 32 // len(found)  # type: ignore[index]
+    wanted = [(words, 32 - bits * (i + 1), 32 - bits) for i in range(len(found))]
+    return None if found == wanted and 32 % len(found) == 0 else "other bits of the words"
+
+
+def _codes(b: Builder, m: Match) -> Value:
+    words, _, right = _shifted(m, m.root.inputs[0])  # type: ignore[misc]
+    bits = 32 - right
+    shifts = b.constant(np.arange(0, 32, bits), dtype="uint32")
+    column = b("Reshape", words, shape=(*words.shape, 1))
+    return b("BitwiseAnd", b("RightShift", column, shifts), b.constant(2**bits - 1, dtype="uint32"))
+
+
 RULES = (
+    Rule("codes", op("Concatenate"), _codes, _check_codes),
     Rule("logical", op("|".join(LOGICAL)), lambda b, m: b(LOGICAL[m.root.op], *m.root.inputs), _check_bool),
     Rule("square", op("Multiply", var("x"), var("x")), lambda b, m: b("Square", m["x"]), _check_square),
     Rule("power", op("Power", var("x"), const("c")), _power, _check_power),

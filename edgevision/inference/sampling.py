@@ -94,7 +94,8 @@ def distribution(scores: np.ndarray, sampling: Sampling) -> tuple[np.ndarray, np
     order = np.argsort(-scores, kind="stable")
     if sampling.top_k:
         order = order[: sampling.top_k]
-    shifted = (scores[order] - scores[order[0]]) / sampling.temperature
+    with np.errstate(over="ignore"):  # a temperature near 0 leaves the best alone
+        shifted = (scores[order] - scores[order[0]]) / sampling.temperature
     probabilities = np.exp(shifted)
     probabilities /= probabilities.sum()
     if sampling.top_p < 1:

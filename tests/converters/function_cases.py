@@ -139,7 +139,7 @@ CORE: dict[str, Call] = {
         quantized_matmul=(lambda x: mx.quantized_matmul(x, *CODES, group_size=32, bits=4), Arg((3, 64))),
         repeat=(lambda x: mx.repeat(x, 2, 1), X),
         reshape=(lambda x: mx.reshape(x, (2, 6)), X),
-        roll=(lambda x: mx.roll(x, 1, axis=1), X),
+        roll=(lambda x: mx.roll(x, 1, 1), X),
         searchsorted=(lambda x, v: mx.searchsorted(mx.sort(x), v), ROW, X),
         segmented_mm=(lambda x: mx.segmented_mm(x, x.T, mx.array([[0, 2], [1, 4]], mx.uint32)), X),
         slice=(lambda x, i: mx.slice(x, i, (1,), (3, 2)), X, Arg((1,), "int32", [1])),

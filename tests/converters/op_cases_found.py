@@ -50,6 +50,13 @@ CASES: list[Case] = [
         lambda x: mx.broadcast_to(x, (1,)) * mx.sigmoid(1.702 * mx.broadcast_to(x, (1,))),
         Arg(()),
     ),
+    case(
+        "Split two dimensions joined",
+        lambda x: mx.roll(x.reshape(-1), 2),
+        Arg(("n", "m")),
+        sizes=({"n": 2, "m": 6}, {"n": 5, "m": 7}),
+    ),
+    case("Slice backwards but one", lambda x: x[-2::-1], Arg(("n", 2)), sizes=({"n": 2}, {"n": 5})),
     case("Multiply by itself", lambda x: x * x, Arg((3,), "bool")),
     case(
         "Remainder of zeros",

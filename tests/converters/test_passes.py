@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -51,7 +52,22 @@ def test_a_second_run_changes_nothing():
     assert count(optimize(once)) == count(once)
 
 
+WORDS = {"x": cv.Spec(("B", 3), "uint32")}
+
+
+def unpacked(order: tuple[int, ...]) -> Any:
+    """What MLX makes of taking codes of 8 bits from words."""
+    return lambda x: mx.stack([mx.right_shift(mx.left_shift(x, 8 * i), 24) for i in order], axis=-1)
+
+
 ROWS = [
+    Rewriting("codes", unpacked((3, 2, 1, 0)), WORDS, {"Reshape": 1, "RightShift": 1, "BitwiseAnd": 1}),
+    Rewriting(
+        "codes the other way round stay",
+        unpacked((0, 1, 2, 3)),
+        WORDS,
+        {"LeftShift": 4, "RightShift": 4, "Reshape": 4, "Concatenate": 1},
+    ),
     Rewriting("square", lambda x: x * x, X, {"Square": 1}),
     Rewriting("power two", lambda x: mx.power(x, 2), X, {"Square": 1}),
     Rewriting("power a half", lambda x: mx.power(mx.abs(x), 0.5), X, {"Abs": 1, "Sqrt": 1}),
