@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from converters.dtypes import is_float
 from converters.graph import Node, Value
 from converters.ops import OPS
 from converters.pattern import Match
@@ -19,7 +18,8 @@ from converters.sizes import AnySize, sizes_in, substitute
 
 MOST_NODES = 40
 LARGEST = 1024
-HIDDEN = -1e4
+LENGTHS = 1e4  # a constant at least as large hides, and is no length
+HIDDEN = {"float16": -3e4, "float32": -1e9, "bfloat16": -1e9}  # no score is as large
 
 
 def is_causal(m: Match, mask: Value, queries: AnySize, keys: AnySize) -> str | None:
@@ -40,7 +40,8 @@ def _hides_future(mask: np.ndarray) -> bool:
     seen = np.tri(queries, keys, keys - queries, dtype=bool)
     if mask.dtype == bool:
         return bool(np.array_equal(mask, seen))
-    return is_float(mask.dtype.name) and bool(np.all(np.where(seen, mask == 0, mask <= HIDDEN)))
+    hidden = HIDDEN.get(mask.dtype.name)
+    return hidden is not None and bool(np.all(np.where(seen, mask == 0, mask <= hidden)))
 
 
 def _computed(m: Match, mask: Value) -> str | None:
@@ -94,7 +95,7 @@ def _largest(m: Match, node: Node) -> int:
         array = m.graph.constants.get(value)
         if array is not None and array.size:
             wide = np.abs(array.astype(np.float64))
-            numbers += [wide.max(initial=0, where=wide < -HIDDEN)]
+            numbers += [wide.max(initial=0, where=wide < LENGTHS)]
     return int(max(numbers, default=0))
 
 

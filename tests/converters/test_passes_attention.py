@@ -120,6 +120,7 @@ NOT_CAUSAL = {
     "window": lambda s, n: mx.where(causal(n) & (mx.arange(n)[:, None] < mx.arange(n) + 40), s, -mx.inf),
     "without itself": lambda s, n: s + mx.triu(mx.full((n, n), -1e9), k=0),
     "the past": lambda s, n: mx.where(mx.arange(n)[:, None] <= mx.arange(n), s, -mx.inf),
+    "less than a score may be": lambda s, n: s + mx.triu(mx.full((n, n), -1e4), k=1),
     "a slope": lambda s, n: s + (mx.arange(n) - mx.arange(n)[:, None]).astype(mx.float32),
 }
 

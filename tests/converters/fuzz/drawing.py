@@ -259,10 +259,14 @@ def _check_overflow(
     operation: Operation, operands: Sequence[Known], attrs: dict[str, Any], clean: Sequence[list[mx.array]]
 ) -> None:
     """Unfit where integers overflow, which MLX leaves open for products, or have more digits than float64, in
-    which onnxruntime adds and multiplies integers of 64 bits."""
-    if any(v.kind == "float" for v in operands):
-        return
+    which onnxruntime adds and multiplies integers of 64 bits; where a part of a product of floats does, which
+    depends on the order."""
     for i, results in enumerate(clean):
+        if any(v.kind == "float" for v in operands):
+            parts = [mx.maximum(mx.abs(v.clean[i]), 1).astype(mx.float32) for v in operands]
+            if not np.all(_wide(_results(operation, parts, attrs)[0]) <= LARGEST["float32"]):
+                raise Unfit
+            continue
         wide = _wide(_results(operation, [v.clean[i].astype(mx.float64) for v in operands], attrs)[0])
         if not np.allclose(_wide(results[0]), wide, rtol=1e-2) or np.abs(wide).max(initial=0) >= 2**53:
             raise Unfit
