@@ -129,7 +129,7 @@ def _choose_einsum(d: Any) -> Choice:
 
 OVER_AXES: dict[str, tuple[Callable[..., Any], tuple[str, ...], str]] = {
     "sum": (mx.sum, ("float", "integer", "bool"), "whole"),
-    "mean": (mx.mean, ("float", "integer"), "whole"),
+    "mean": (mx.mean, ("float", "integer"), "smooth"),
     "prod": (mx.prod, ("float", "integer"), "whole"),
     "max": (mx.max, ("float", "integer", "bool"), "moves"),
     "min": (mx.min, ("float", "integer", "bool"), "moves"),

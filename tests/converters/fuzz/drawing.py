@@ -239,7 +239,8 @@ class Drawing:
             whole = all(v.dtype == dtype or _on_grid(wide, dtype) for v in operands if v.dtype != "bool")
             exact = exact and whole
         elif operation.rounding != "steps":
-            exact = exact and operation.rounding != "smooth" and _on_grid(wide, dtype)
+            digits = [_on_grid([_wide(a) for a in v.clean], v.dtype) for v in floats]
+            exact = exact and operation.rounding != "smooth" and all(digits) and _on_grid(wide, dtype)
         types = [] if exact else [dtype, *(v.dtype for v in floats)]
         grade = max([*(v.grade for v in floats), *types, "float32"], key=GRADES.index)
         if operation.rounding not in ("moves", "steps") and not exact:
