@@ -1,6 +1,8 @@
 """Tokenizers: text to numbers and back, as the `tokenizer.json` that every client of a model reads.
 
-characters  a token for each character that the text uses; another character is refused by name
+characters  a token for each character that the text uses; another character is refused by name. It is written
+            as byte-pair encoding whose pairs join the bytes of one character, since that is what all clients
+            read: onnxruntime-genai finds no blank in a plain list of characters
 bpe         byte-level byte-pair encoding (Sennrich et al., 2016; GPT-2's alphabet of bytes): any text
 
 Text comes back exactly: nothing is normalised, and no blank is added.
@@ -152,11 +154,31 @@ def token_text(setting: Any) -> str | None:
 
 
 def _alphabet(backend: Backend) -> set[str] | None:
-    """The characters that there are tokens for, where each token is a character; else None."""
-    if not isinstance(backend.model, models.BPE) or backend.pre_tokenizer or backend.normalizer:
+    """The characters that there are tokens for, where some byte has none; else None, since any text can be
+    written."""
+    if not isinstance(backend.model, models.BPE) or not isinstance(backend.decoder, decoders.ByteLevel):
         return None
-    plain = set(backend.get_vocab(with_added_tokens=False))
-    return plain if all(len(token) == 1 for token in plain) else None
+    vocabulary = set(backend.get_vocab(with_added_tokens=False))
+    if vocabulary.issuperset(SYMBOLS):
+        return None
+    spelled = (_bytes_of(token) for token in vocabulary)
+    texts = (given.decode("utf-8", "ignore") for given in spelled)
+    return {text for text in texts if len(text) == 1}
+
+
+def _byte_symbols() -> str:
+    """GPT-2's character for each byte: itself where it can be seen, else one from U+0100 on."""
+    seen = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    others = iter(range(0x100, 0x200))
+    return "".join(chr(byte) if byte in seen else chr(next(others)) for byte in range(BYTES))
+
+
+SYMBOLS = _byte_symbols()
+_BYTE = {symbol: byte for byte, symbol in enumerate(SYMBOLS)}
+
+
+def _bytes_of(token: str) -> bytes:
+    return bytes(_BYTE[symbol] for symbol in token if symbol in _BYTE)
 
 
 def _characters(texts: Iterable[str]) -> Backend:
@@ -165,9 +187,13 @@ def _characters(texts: Iterable[str]) -> Backend:
         alphabet.update(text)
     if not alphabet:
         raise UserError("there is no text to learn characters from")
-    ranked = sorted(alphabet)
-    backend = Backend(models.BPE({character: index for index, character in enumerate(ranked)}, []))
-    backend.decoder = decoders.Fuse()
+    spelled = ["".join(SYMBOLS[byte] for byte in character.encode()) for character in sorted(alphabet)]
+    pairs = [(token[:end], token[end]) for token in spelled for end in range(1, len(token))]
+    parts = [part for pair in pairs for part in pair]
+    vocabulary = {token: index for index, token in enumerate(dict.fromkeys(spelled + parts))}
+    backend = Backend(models.BPE(vocabulary, list(dict.fromkeys(pairs))))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    backend.decoder = decoders.ByteLevel()
     backend.add_special_tokens([AddedToken(END, normalized=False, special=True)])
     return backend
 
