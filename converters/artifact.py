@@ -78,7 +78,7 @@ class Function:
         spec = self.signature.inputs[name]
         if isinstance(spec, Image):
             return image_array(spec, given)
-        array = np.asarray(given)
+        array = _to_numpy(given)
         dtype = numpy_dtype(spec.dtype)
         if array.dtype == dtype:
             return array
@@ -87,6 +87,15 @@ class Function:
         if not floats and not (integers and np.array_equal(array.astype(dtype).astype(array.dtype), array)):
             raise ShapeError(f"{name} is {array.dtype.name}, the model takes {spec.dtype}")
         return array.astype(dtype)
+
+
+def _to_numpy(given: Any) -> np.ndarray:
+    """Anything that NumPy takes, and MLX's arrays of bfloat16, which it does not."""
+    if type(given).__module__.startswith("mlx."):
+        from converters.snapshot import to_numpy
+
+        return to_numpy(given)
+    return np.asarray(given)
 
 
 class Artifact(ABC):

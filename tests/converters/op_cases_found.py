@@ -56,6 +56,12 @@ CASES: list[Case] = [
         Arg(("n", "m")),
         sizes=({"n": 2, "m": 6}, {"n": 5, "m": 7}),
     ),
+    case(
+        "AsType between a transpose and a product",
+        lambda x: x.transpose(1, 2, 0).astype(mx.float32) @ mx.ones((2, 3)),
+        Arg((2, "n", 4), "float16"),
+        sizes=({"n": 2}, {"n": 5}),
+    ),
     case("Slice backwards but one", lambda x: x[-2::-1], Arg(("n", 2)), sizes=({"n": 2}, {"n": 5})),
     case("Multiply by itself", lambda x: x * x, Arg((3,), "bool")),
     case(

@@ -103,6 +103,20 @@ def test_float16_keeps_float32_at_the_edges(lenet, graph, tmp_path):
     assert report.max_rel > 1e-6
 
 
+def test_a_function_of_bfloat16_is_compared_as_such(tmp_path):
+    weight = mx.random.normal((6, 2)).astype(mx.bfloat16)
+    mx.eval(weight)
+
+    def function(x):
+        return x.transpose(1, 2, 0) @ weight.T
+
+    path = cv.convert(cv.capture(function, {"x": cv.Spec((2, 8, "n"), "bfloat16")}), tmp_path / "m.onnx")
+    report = cv.compare(function, path, {"x": mx.random.normal((2, 8, 3)).astype(mx.bfloat16)})
+    assert report.ok
+    assert report.tolerance == 6e-2
+    assert report.max_rel < 1e-2
+
+
 def test_metadata_describes_the_model(graph, tmp_path):
     labels = [f"digit {i}" for i in range(10)]
     given = {"task": "classification", "licence": "MIT"}

@@ -15,6 +15,7 @@ import numpy as np
 from converters.dtypes import INTEGERS, SIGNED
 from converters.errors import UnsupportedOp
 from converters.graph import Builder, Graph, Node, Value
+from converters.pattern import Match, Rule, op, rewrite, var
 from converters.targets.onnx.rules import RULES
 
 REAL = frozenset({"float32", "float16", "float64"})
@@ -102,9 +103,28 @@ def with_kernels(graph: Graph, opset: int) -> Graph:
     for name, old in graph.outputs.items():
         value = caster.now(old)
         outputs[name] = caster("AsType", value, dtype="float32") if value.dtype == "bfloat16" else value
-    return graph.replace(
+    result = graph.replace(
         inputs=inputs, nodes=tuple(caster.nodes), constants=caster.constants, outputs=outputs
     )
+    return rewrite(result, (CAST_FIRST,))
+
+
+def _feeds_product(m: Match) -> str | None:
+    readers = m.graph.source.users.get(m.root.output, ())
+    return None if any(reader.op in ("Matmul", "Linear") for reader in readers) else "no product reads it"
+
+
+def _cast_first(b: Builder, m: Match) -> Value:
+    return b("Transpose", b("AsType", m["x"], dtype=m.root.attrs["dtype"]), axes=m.node("t").attrs["axes"])
+
+
+# onnxruntime 1.32 fuses the transpose into the product, and crashes where a cast stands between them
+CAST_FIRST = Rule(
+    "cast-first",
+    op("AsType", op("Transpose", var("x"), name="t", shared=True)),
+    _cast_first,
+    _feeds_product,
+)
 
 
 class _Caster(Builder):
