@@ -36,7 +36,9 @@ def _expand_gelu(b: Builder, x: Value, approximate: str) -> Value:
         bell = b("Tanh", b("Multiply", scalar(b, sqrt(2 / pi), x), inner))
     else:
         bell = b("Erf", b("Multiply", x, scalar(b, 1 / sqrt(2), x)))
-    half = b("Multiply", x, scalar(b, 0.5, x))
+    half = b(
+        "Multiply", scalar(b, 0.5, x), x
+    )  # onnxruntime would drop an `x * 0.5` that something else reads
     return b("Multiply", half, b("Add", bell, scalar(b, 1, x)))
 
 

@@ -44,15 +44,16 @@ def _constants(**expected: float) -> Callable[[Match], str | None]:
     return check
 
 
-def _scaled(values: Pattern, name: str) -> Pattern:
+def _scaled(values: Pattern, name: str, shared: bool = False) -> Pattern:
     """`values` times a constant, or divided by its inverse."""
-    return either(op("Multiply", values, const(name)), op("Divide", values, const(f"{name}_inverse")))
+    factor, divisor = const(name), const(f"{name}_inverse")
+    return either(op("Multiply", values, factor, shared=shared), op("Divide", values, divisor, shared=shared))
 
 
 def _products(first: Pattern, second: Pattern, name: str) -> tuple[Pattern, ...]:
     """first * second * constant in any association, the constant as factor or as divisor."""
     return (
-        op("Multiply", _scaled(first, name), second),
+        op("Multiply", _scaled(first, name, shared=True), second),
         op("Multiply", first, _scaled(second, name)),
         op("Multiply", op("Multiply", first, second), const(name)),
         op("Divide", op("Multiply", first, second), const(f"{name}_inverse")),
