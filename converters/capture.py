@@ -133,6 +133,12 @@ class Trace:
             results = tuple(_plain(item) for item in event["outputs"])
             self.records.append((event["name"], _plain(event["arguments"]), names, results))
 
+    def lost(self) -> list[int]:
+        """The outputs that nothing computes: MLX joins equal computations, and forgets that both are read."""
+        known = {name for name, *_ in self.inputs} | set(self.constants)
+        known |= {name for *_, results in self.records for name, *_ in results}
+        return [index for index, (name, *_) in enumerate(self.outputs) if name not in known]
+
     def work(self) -> int:
         """About how many multiplications of a product take as long as computing the trace in NumPy."""
         shapes: dict[str, Any] = {name: shape for name, shape, _ in self.inputs}
@@ -188,10 +194,21 @@ class Tracer:
 
     def __call__(self, sizes: Mapping[str, int]) -> Trace:
         """Trace at `sizes`; CaptureError explains what the function did that cannot be traced."""
+        trace = self._recorded(self.flat, sizes)
+        lost, kept = trace.lost(), list(trace.outputs)
+        for index in lost:
+            alike = (i for i, other in enumerate(kept) if i not in lost and other[1:] == kept[index][1:])
+            twin = next((i for i in alike if self._are_one(i, index, sizes)), None)
+            if twin is None:
+                raise CaptureError(f"MLX lost output {self.output_names[index]} while it traced the function")
+            trace.outputs[index] = kept[twin]
+        return trace
+
+    def _recorded(self, fn: Callable[..., list[mx.array]], sizes: Mapping[str, int]) -> Trace:
         trace = Trace()
         with mx.stream(mx.cpu), recordable():
             try:
-                mx.export_function(trace, self.flat, *self.arrays(sizes))
+                mx.export_function(trace, fn, *self.arrays(sizes))
             except ConversionError:
                 raise
             except Exception as error:
@@ -199,6 +216,15 @@ class Tracer:
             finally:
                 self.snapshot.restore()
         return trace
+
+    def _are_one(self, first: int, second: int, sizes: Mapping[str, int]) -> bool:
+        """Whether two outputs come from the same computation: MLX then loses one of them."""
+
+        def both(*arrays: mx.array) -> list[mx.array]:
+            leaves = self.flat(*arrays)
+            return [leaves[first], leaves[second]]
+
+        return bool(self._recorded(both, sizes).lost())
 
     def run(self, *arrays: mx.array) -> list[mx.array]:
         """What the function computes, evaluated."""

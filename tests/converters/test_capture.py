@@ -97,6 +97,17 @@ def test_outputs_are_named_by_their_place(fn, names):
         np.testing.assert_array_equal(got, np.array(expected))
 
 
+@pytest.mark.parametrize("size", [3, "n"])
+def test_outputs_that_are_computed_alike_are_both_there(size):
+    def fn(x):
+        return mx.sin(x), x + 1, mx.stop_gradient(mx.sin(x)), mx.cos(x), 1 + x, mx.sin(x)
+
+    graph = cv.capture(fn, {"x": cv.Spec((2, size))})
+    x = random(2, 3)
+    for got, expected in zip(graph.evaluate(x).values(), fn(mx.array(x)), strict=True):
+        np.testing.assert_allclose(got, np.array(expected), rtol=1e-6)
+
+
 def test_outputs_are_renamed_in_leaf_order():
     graph = cv.capture(lambda x: {"a": x + 1, "b": x}, {"x": cv.Spec((2,))}, outputs=["p", "q"])
     assert list(graph.outputs) == ["p", "q"]
