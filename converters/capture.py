@@ -153,7 +153,7 @@ class Trace:
 
 def _plain(item: Any) -> Any:
     if isinstance(item, list | tuple):
-        return tuple(_plain(part) for part in item)
+        return tuple([part if type(part) is int else _plain(part) for part in item])
     return dtype_name(item) if isinstance(item, mx.Dtype) else item
 
 

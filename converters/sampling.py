@@ -91,10 +91,11 @@ def _attempt(tracer: Tracer, bounds: dict[str, Dim], base: int) -> General:
 
 
 def _relaxed(tracer: Tracer, found: General, wished: Mapping[str, Dim], base: int) -> General:
-    """Each dimension's smallest multiple that still works, the others kept."""
+    """Each dimension's smallest multiple that still works, the others kept. It divides the one that was found:
+    what repeats every n sizes holds at each multiple of n."""
     for name, dim in found.bounds.items():
         for multiple in range(1, dim.multiple):
-            if dim.sizes is not None or multiple % wished[name].multiple:
+            if dim.sizes is not None or multiple % wished[name].multiple or dim.multiple % multiple:
                 continue
             try:
                 narrower = {**found.bounds, name: Dim(wished[name].low, wished[name].high, multiple)}
