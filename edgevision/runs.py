@@ -21,9 +21,9 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,10 +70,15 @@ def is_run(path: Path) -> bool:
     return (path / "config.json").is_file()
 
 
-def build(model: str, variant: str, classes: int = 10) -> tuple[nn.Module, dict[str, Any]]:
-    """A new model and its configuration as plain values."""
+def build(
+    model: str, variant: str, classes: int = 10, shape: Sequence[int] = (28, 28, 1)
+) -> tuple[nn.Module, dict[str, Any]]:
+    """A new model for pictures of `shape` (H, W, C), and its configuration as plain values."""
     module = models.find(model)
-    config = replace(module.VARIANTS[models.variant(model, variant)], classes=classes)
+    config = module.VARIANTS[models.variant(model, variant)]
+    given = {"classes": classes, "channels": shape[2], "image_size": shape[0]}
+    own = {field.name for field in fields(config)}
+    config = replace(config, **{name: value for name, value in given.items() if name in own})
     return module.Model(config), asdict(config)
 
 

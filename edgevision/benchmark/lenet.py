@@ -58,11 +58,10 @@ def lenet_figures(folder: Path) -> dict[str, str]:
 
 
 def _training_step(model: nn.Module) -> Callable[[], None]:
-    import mlx.optimizers as optim
-
-    from edgevision.data.batches import Batches
-    from edgevision.training.loop import compiled_step
-    from edgevision.training.recipe import Recipe
+    from edgevision.training.classification import Classification
+    from edgevision.training.optimizer import build_optimizer
+    from edgevision.training.recipe import recipe_of
+    from edgevision.training.step import Step
 
     random = np.random.default_rng(0)
     data = ImageSet(
@@ -70,10 +69,9 @@ def _training_step(model: nn.Module) -> Callable[[], None]:
         random.integers(0, 10, 640).astype(np.int32),
         CLASSES["digits"],
     )
-    recipe = Recipe()
-    batches = Batches(data, recipe.batch_size, 0)
-    optimizer = optim.AdamW(learning_rate=1e-3)
+    recipe = recipe_of("lenet", "modern")
+    task, optimizer = Classification(data, data, recipe), build_optimizer(recipe, 1000)
     optimizer.init(model.trainable_parameters())
-    step = compiled_step(model, optimizer, recipe)
-    batch = batches.at(batches.place(0))
+    step = Step(model, optimizer, task.loss, recipe)
+    batch = [mx.array(array) for array in task.at(0)]
     return lambda: mx.eval(*step(*batch), model.state, optimizer.state)

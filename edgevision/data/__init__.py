@@ -58,12 +58,42 @@ DATA_SETS = {
             ),
             "MIT",
         ),
+        DataSet(
+            "cifar10",
+            "photographs of ten kinds, 32x32 RGB as JPEG, 50,000 + 10,000 (Krizhevsky)",
+            "cifar10",
+            (
+                Source(
+                    "cifar10_jpeg_train.tar.xz",
+                    15_463_040,
+                    "e1b35d356468920213c6f45c2b76dd25d5d3de07ee212ef700721e1ec13a2acb",
+                ),
+                Source(
+                    "cifar10_jpeg_test.tar.xz",
+                    3_098_636,
+                    "2659841aeb564b0152374a313fd9a21926ef7db4f5b21042c0b55a3adb011a32",
+                ),
+            ),
+            licence="no formal licence; cite Krizhevsky 2009",
+        ),
         DataSet("digits", "numerals drawn by this package, 28x28 grey, 12,000 + 2,000", "", licence="MIT"),
     )
 }
 CLASSES = {
     "mnist": tuple(str(digit) for digit in range(10)),
     "digits": tuple(str(digit) for digit in range(10)),
+    "cifar10": (
+        "airplane",
+        "automobile",
+        "bird",
+        "cat",
+        "deer",
+        "dog",
+        "frog",
+        "horse",
+        "ship",
+        "truck",
+    ),
     "fashion-mnist": (
         "T-shirt/top",
         "Trouser",
@@ -113,6 +143,12 @@ def load(name: str, split: str = "train", count: int | None = None) -> ImageSet:
 
         images, labels = draw(split, count)
         return ImageSet(images, labels, CLASSES[name])
+    if data.name == "cifar10":
+        from edgevision.data.cifar import read_jpegs
+
+        source = data.sources[split == "test"]
+        images, labels = read_jpegs(checked(data, source), source, CLASSES[name])
+        return ImageSet(images[:count], labels[:count], CLASSES[name])
     from edgevision.data.idx import read_idx
 
     images_source, labels_source = data.sources[:2] if split == "train" else data.sources[2:]

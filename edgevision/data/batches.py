@@ -1,53 +1,90 @@
-"""Batches of a data set that is held once in unified memory, in an order that seed and epoch alone decide."""
+"""Batches of a data set in an order that seed and epoch alone decide, made ahead on other threads."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import lru_cache
 
 import mlx.core as mx
 import numpy as np
 
 from edgevision.data import ImageSet
 
-
-@dataclass(frozen=True)
-class Place:
-    """Where training is: the next batch is number `index` of epoch `epoch`."""
-
-    epoch: int
-    index: int
+Batch = tuple[np.ndarray, ...]
+Change = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 
 class Batches:
     """Shuffled batches.
 
-    The batch at a place is the same in every run with the same seed, whatever came before: a resumed run
-    needs only the place.
+    The batch of a step is the same in every run with the same seed, whatever came before and on whichever
+    thread it is made: a resumed run needs only the number of the step.
 
     Args:
-        data: uint8 pictures and labels; they stay uint8 in memory.
+        data: uint8 pictures and labels; they stay uint8.
         size: pictures per batch; the rest of an epoch that fills no batch is left out.
+        change: what is done to the pictures of a batch (N, H, W, C), with random numbers of that step.
+        part: (number, count): of each batch only every `count`-th picture, from `number` on.
     """
 
-    def __init__(self, data: ImageSet, size: int, seed: int):
-        self.size, self.seed = min(size, len(data)), seed
-        self.images, self.labels = mx.array(data.images), mx.array(data.labels)
+    def __init__(
+        self,
+        data: ImageSet,
+        size: int,
+        seed: int,
+        change: Change | None = None,
+        part: tuple[int, int] = (0, 1),
+    ):
+        self.size, self.seed, self._change, self._part = min(size, len(data)), seed, change, part
+        self._data = data
         self.per_epoch = len(data) // self.size
-        self._order: tuple[int, np.ndarray] | None = None
+        self._order = lru_cache(2)(
+            lambda epoch: np.random.default_rng((seed, epoch)).permutation(len(data.labels))
+        )
 
-    def place(self, step: int) -> Place:
-        """Where step number `step` (from 0) is."""
-        return Place(*divmod(step, self.per_epoch))
+    def at(self, step: int) -> Batch:
+        """(uint8 images (B, H, W, C), labels (B,)) of step number `step`, from 0."""
+        epoch, index = divmod(step, self.per_epoch)
+        chosen = self._order(epoch)[index * self.size : (index + 1) * self.size]
+        images, labels = self._data.images[chosen], self._data.labels[chosen]
+        if self._change is not None:  # before the part is taken: the same pictures however many take part
+            images = self._change(images, np.random.default_rng((self.seed, 1, step)))
+        first, count = self._part
+        return images[first::count], labels[first::count]
 
-    def at(self, place: Place) -> tuple[mx.array, mx.array]:
-        """(uint8 images (B, H, W, C), labels (B,)) of a place."""
-        if self._order is None or self._order[0] != place.epoch:
-            order = np.random.default_rng((self.seed, place.epoch)).permutation(len(self.labels))
-            self._order = place.epoch, order
-        chosen = mx.array(self._order[1][place.index * self.size : (place.index + 1) * self.size])
-        return self.images[chosen], self.labels[chosen]
+
+class Ahead:
+    """The batches of steps `start` to `stop`, made by threads before they are asked for.
+
+    waited: seconds that the training spent here for want of a batch.
+    """
+
+    def __init__(self, at: Callable[[int], Batch], start: int, stop: int, threads: int = 2, ahead: int = 6):
+        self._at, self._steps, self._threads, self._ahead = at, range(start, stop), threads, ahead
+        self.waited = 0.0
+
+    def __iter__(self) -> Iterator[Batch]:
+        with ThreadPoolExecutor(self._threads, "batches") as pool:
+            coming: deque[Future[Batch]] = deque()
+            try:
+                for step in self._steps:
+                    last = min(step + self._ahead, self._steps.stop)
+                    coming.extend(pool.submit(self._at, s) for s in range(step + len(coming), last))
+                    began = time.monotonic()
+                    batch = coming.popleft().result()
+                    self.waited += time.monotonic() - began
+                    yield batch
+            finally:
+                for future in coming:
+                    future.cancel()
 
 
 def normalized(images: mx.array) -> mx.array:
     """uint8 pictures as float32 in [0, 1]."""
     return images.astype(mx.float32) / 255
+
+
+__all__ = ["Ahead", "Batches", "normalized"]

@@ -7,7 +7,11 @@ from types import ModuleType
 
 from edgevision.errors import UsageError
 
-MODELS = {"lenet": "edgevision.models.lenet", "decoder_lm": "edgevision.models.decoder_lm"}
+MODELS = {
+    "lenet": "edgevision.models.lenet",
+    "cnn": "edgevision.models.cnn",
+    "decoder_lm": "edgevision.models.decoder_lm",
+}
 
 
 def find(name: str) -> ModuleType:

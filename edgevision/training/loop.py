@@ -1,198 +1,169 @@
-"""Training a classifier: one function, with a compiled step."""
+"""Training: one function, for every model."""
 
 from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import mlx.core as mx
 import mlx.nn as nn
-import mlx.optimizers as optim
 import numpy as np
 
 from edgevision import blas
+from edgevision.allocator import kept_memory
 from edgevision.console import console
-from edgevision.data import ImageSet
-from edgevision.data.batches import Batches, normalized
+from edgevision.data.batches import Ahead, Batch
 from edgevision.errors import UserError
 from edgevision.training import checkpoints
-from edgevision.training.distortion import distorted
+from edgevision.training.optimizer import build_optimizer
 from edgevision.training.recipe import Recipe
+from edgevision.training.step import Measured, Step
 from edgevision.training.watch import Metrics, draw_curve, peak_memory, progress_bar
 
-LOOK_EVERY = 50  # steps between two looks at the loss; each look waits for the device
+LOOK_EVERY = 50  # steps between two looks at the loss
 SAVE_EVERY = 500  # steps between two checkpoints
-
-Step = Callable[[mx.array, mx.array], tuple[mx.array, mx.array]]
+IN_FLIGHT = 2  # steps that are given to the device before the first of them is done
 
 
 class Interrupted(UserError):
     """Ctrl-C: the state is saved, and the message says how to go on."""
 
 
-def train(
-    model: nn.Module, data: ImageSet, test: ImageSet, recipe: Recipe, out: Path, resume: bool = False
-) -> dict[str, Any]:
-    """Train `model` in place; give the results (accuracy, loss, seconds, images per second, bytes).
+class Task(Protocol):
+    """What is learnt: batches, the loss of a model on one, and how good the model is in the end.
+
+    unit: what is counted as speed. per_step: how many of them a step takes. answers: how many of these are
+    right or wrong, 0 where accuracy is not told. per_epoch: steps.
+    """
+
+    unit: str
+    per_step: int
+    answers: int
+    per_epoch: int
+
+    def at(self, step: int) -> Batch:
+        """The batch of a step, from 0, the same in every run; called on other threads."""
+        ...
+
+    def loss(self, model: nn.Module, *batch: mx.array) -> Measured:
+        """Mean loss and right answers of one batch; traced."""
+        ...
+
+    def measure(self, model: nn.Module, last: bool) -> dict[str, Any]:
+        """How good the model is; quicker where it is not the last time."""
+        ...
+
+
+def train(model: nn.Module, task: Task, recipe: Recipe, out: Path, resume: bool = False) -> dict[str, Any]:
+    """Train `model` in place; give what `task.measure` found, the loss, seconds, speed and bytes.
 
     `out` gets `metrics.jsonl`, `curve.png` and `checkpoints/`. With the same recipe, data and machine the
     weights are the same to the bit on the CPU, also when the training was interrupted and resumed.
 
     Args:
-        model: takes float32 pictures (B, H, W, C) in [0, 1], gives logits (B, classes).
-        data, test: uint8 pictures and their labels.
         resume: go on from the newest checkpoint in `out`, from the beginning where there is none.
 
     Raises:
         Interrupted: by Ctrl-C, after a checkpoint was written.
         UserError: the loss or a weight is not a number; the last good checkpoint is kept.
     """
-    batches = Batches(data, recipe.batch_size, recipe.seed)
-    steps = recipe.total_steps(batches.per_epoch)
-    optimizer = optim.AdamW(learning_rate=schedule(recipe, steps), weight_decay=recipe.weight_decay)
+    steps = recipe.total_steps(task.per_epoch)
+    optimizer = build_optimizer(recipe, steps)
     optimizer.init(model.trainable_parameters())
-    start, losses, hits = _restore(model, optimizer, out) if resume else (0, [], [])
-    step_once = compiled_step(model, optimizer, recipe)
+    step = Step(model, optimizer, task.loss, recipe)
+    start, unseen = _restore(step, out) if resume else (0, [])
     metrics = Metrics(out / "metrics.jsonl", keep_to_step=start)
     earlier, began = metrics.seconds(), time.monotonic()
+    batches = Ahead(task.at, start, steps)
+    measure_every = recipe.evaluate_every or task.per_epoch
+    found: dict[str, Any] = {}
 
-    with progress_bar() as bar, deferred_interrupt() as interrupted, blas.threads(recipe.blas_threads):
-        task = bar.add_task("training", total=steps, completed=start, told="")
-        for done in range(start + 1, steps + 1):
-            loss, right = step_once(*batches.at(batches.place(done - 1)))
-            mx.async_eval(loss, right)
-            losses.append(loss)
-            hits.append(right)
+    def seconds() -> float:
+        return round(earlier + time.monotonic() - began, 3)
+
+    threads = blas.threads(recipe.blas_threads)
+    with progress_bar() as bar, deferred_interrupt() as interrupted, threads, kept_memory():
+        shown = bar.add_task("training", total=steps, completed=start, told="")
+        for done, batch in enumerate(batches, start + 1):
+            unseen.append(step(*map(mx.array, batch)))
+            mx.async_eval(unseen[-1])
+            mx.eval(unseen[-IN_FLIGHT:][0])
             if done % LOOK_EVERY == 0 or done == steps:
-                mean, accuracy = _look(losses, hits, batches.size, done)
-                seconds = time.monotonic() - began
-                metrics.write(step=done, loss=mean, accuracy=accuracy, seconds=round(earlier + seconds, 3))
-                speed = (done - start) * batches.size / seconds
-                told = f"loss {mean:.3f}  acc {accuracy:.1%}  {speed:,.0f} images/s"
-                bar.update(task, completed=done, told=f"{told}  {peak_memory() / 2**20:,.0f} MiB")
-            if done % batches.per_epoch == 0 or done == steps:
-                correct = float((predict(model, test.images) == test.labels).mean())
-                seconds = earlier + time.monotonic() - began
-                metrics.write(step=done, test_accuracy=correct, seconds=round(seconds, 3))
+                seen = _look(unseen, task.answers, done)
+                metrics.write(step=done, **seen, seconds=seconds())
+                speed = (done - start) * task.per_step / (time.monotonic() - began)
+                told = [f"{name} {value:.3f}" for name, value in seen.items()]
+                told += [f"{speed:,.0f} {task.unit}/s", f"{peak_memory() / 2**20:,.0f} MiB"]
+                bar.update(shown, completed=done, told="  ".join(told))
+            if done % measure_every == 0 or done == steps:
+                found = step.measured(lambda model, last=done == steps: task.measure(model, last))
+                metrics.write(step=done, **{f"test_{name}": found[name] for name in found}, seconds=seconds())
             if done % SAVE_EVERY == 0 or done == steps or interrupted:
-                checkpoints.save(out, done, _state(model, optimizer, losses, hits))
+                checkpoints.save(out, done, _state(step, unseen))
             if interrupted and done < steps:
                 raise Interrupted(
                     f"stopped after step {done} of {steps}",
                     hint="the same command with --resume goes on",
                     code=130,
                 )
+    step.keep_average()
     draw_curve(metrics.records, out / "curve.png")
-    speed = (steps - start) * batches.size / (time.monotonic() - began) if start < steps else None
-    return _results(metrics, speed)
+    return _results(metrics, task, steps - start, time.monotonic() - began, batches.waited)
 
 
-def schedule(recipe: Recipe, steps: int) -> Any:
-    """Linear rise, then a cosine to a thousandth."""
-    rise = max(1, round(recipe.warmup * steps))
-    high = recipe.learning_rate
-    fall = optim.cosine_decay(high, max(1, steps - rise), high / 1000)
-    return optim.join_schedules([optim.linear_schedule(high / 20, high, rise), fall], [rise])
-
-
-def compiled_step(model: nn.Module, optimizer: optim.Optimizer, recipe: Recipe) -> Step:
-    """The step: uint8 images (B, H, W, C) and labels (B,) to mean loss and right answers."""
-
-    def loss_and_hits(images: mx.array, labels: mx.array) -> tuple[mx.array, mx.array]:
-        logits = model(images)
-        loss = nn.losses.cross_entropy(
-            logits, labels, label_smoothing=recipe.label_smoothing, reduction="mean"
-        )
-        return loss, mx.sum(mx.argmax(logits, axis=-1) == labels)
-
-    differentiate = nn.value_and_grad(model, loss_and_hits)
-    state = [model.state, optimizer.state, mx.random.state]
-
-    @partial(mx.compile, inputs=state, outputs=state)
-    def step(images: mx.array, labels: mx.array) -> tuple[mx.array, mx.array]:
-        pictures = normalized(images)
-        if recipe.turn or recipe.stretch or recipe.shift:
-            pictures = distorted(pictures, recipe.turn, recipe.stretch, recipe.shift)
-        (loss, hits), gradients = differentiate(pictures, labels)
-        optimizer.update(model, gradients)
-        return loss, hits
-
-    model.train()
-    return step
-
-
-def predict(model: nn.Module, images: np.ndarray, batch: int = 1000) -> np.ndarray:
-    """The most probable class of each uint8 picture (N, H, W, C); int64 (N,)."""
-    starts = range(0, len(images), batch)
-    return np.concatenate([logits(model, images[i : i + batch]).argmax(axis=-1) for i in starts])
-
-
-def logits(model: nn.Module, images: np.ndarray) -> np.ndarray:
-    """What the model gives for uint8 pictures (N, H, W, C), in evaluation mode; float32 (N, classes)."""
-    training = model.training
-    model.eval()
-    result = np.array(model(normalized(mx.array(images))))
-    model.train(training)
-    return result
-
-
-def _look(losses: list[mx.array], hits: list[mx.array], size: int, step: int) -> tuple[float, float]:
-    """Mean loss and accuracy since the last look; empties both lists."""
-    mean = float(np.mean([np.array(loss) for loss in losses]))
-    accuracy = float(np.sum([np.array(right) for right in hits])) / (len(hits) * size)
-    losses.clear()
-    hits.clear()
-    if not np.isfinite(mean):
+def _look(unseen: list[Measured], answers: int, step: int) -> dict[str, float]:
+    """Mean loss, and accuracy where it is told, since the last look; empties the list."""
+    losses = np.array([np.array(loss) for loss, _ in unseen], np.float64)
+    hits = sum(int(np.array(right)) for _, right in unseen)
+    first = step - len(unseen) + 1
+    unseen.clear()
+    if not np.isfinite(losses).all():
+        wrong = int(np.flatnonzero(~np.isfinite(losses))[0])
         raise UserError(
-            f"the loss is {mean} at step {step}",
+            f"the loss is {losses[wrong]} at step {first + wrong}",
             hint="lower the learning rate; the last good checkpoint is kept",
         )
-    return mean, accuracy
+    told = {"loss": float(losses.mean())}
+    return told | ({"accuracy": hits / (len(losses) * answers)} if answers else {})
 
 
-def _results(metrics: Metrics, images_per_second: float | None) -> dict[str, Any]:
+def _results(metrics: Metrics, task: Task, steps: int, seconds: float, waited: float) -> dict[str, Any]:
+    """The newest measurements, and what this process needed for its steps."""
     return {
-        "test_accuracy": metrics.last("test_accuracy"),
+        **metrics.newest("test_"),
         "loss": metrics.last("loss"),
         "seconds": metrics.seconds(),
-        "images_per_second": round(images_per_second) if images_per_second else None,
+        f"{task.unit}_per_second": round(steps * task.per_step / seconds) if steps else None,
+        "cpu_seconds": round(time.process_time()),
+        "share_waiting_for_data": round(waited / seconds, 4) if steps else None,
         "peak_memory_bytes": peak_memory(),
     }
 
 
-def _state(
-    model: nn.Module, optimizer: optim.Optimizer, losses: list[mx.array], hits: list[mx.array]
-) -> dict[str, Any]:
+def _state(step: Step, unseen: list[Measured]) -> dict[str, Any]:
     """All that the next step and the next look depend on, beside the recipe and the number of the step."""
-    (key,) = mx.random.state  # type: ignore[misc]
-    tree = {"model": model.parameters(), "optimizer": optimizer.state, "random": key}
-    if losses:
-        tree["unseen"] = {"losses": mx.stack(losses), "hits": mx.stack(hits)}
+    tree = step.state()
+    if unseen:
+        losses, hits = zip(*unseen, strict=True)
+        tree["unseen"] = {"losses": mx.stack(list(losses)), "hits": mx.stack(list(hits))}
     return tree
 
 
-def _restore(
-    model: nn.Module, optimizer: optim.Optimizer, out: Path
-) -> tuple[int, list[mx.array], list[mx.array]]:
-    """Put the newest checkpoint back; gives its step and the losses and hits since the last look."""
+def _restore(step: Step, out: Path) -> tuple[int, list[Measured]]:
+    """Put the newest checkpoint back; gives its step and what was measured since the last look."""
     found = checkpoints.load(out)
     if found is None:
         console.print("no checkpoint yet: training from the beginning")
-        return 0, [], []
-    step, tree = found
-    model.update(tree["model"])
-    optimizer.state = tree["optimizer"]
-    high, low = (int(half) for half in np.array(tree["random"]))
-    mx.random.seed((high << 32) | low)  # assigning to mx.random.state does nothing
-    mx.eval(model.parameters(), optimizer.state)
-    console.print(f"resumed after step {step}")
+        return 0, []
+    number, tree = found
+    step.restore(tree)
+    console.print(f"resumed after step {number}")
     unseen = tree.get("unseen")
-    return (step, list(unseen["losses"]), list(unseen["hits"])) if unseen else (step, [], [])
+    return number, list(zip(unseen["losses"], unseen["hits"], strict=True)) if unseen else []
 
 
 @contextmanager
@@ -218,3 +189,6 @@ def deferred_interrupt() -> Iterator[list[int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+__all__ = ["Interrupted", "Task", "deferred_interrupt", "train"]

@@ -14,7 +14,7 @@ from edgevision import blas, runs
 from edgevision.console import console
 from edgevision.data import load
 from edgevision.errors import UserError
-from edgevision.training.loop import train
+from edgevision.training.classification import train
 from edgevision.training.recipe import Recipe
 from edgevision.training.watch import machine
 
@@ -43,7 +43,7 @@ def train_run(
             console.print(f"{out} is finished already")
             return runs.read_config(out)["result"]
         mx.random.seed(recipe.seed)
-        network, config = runs.build(model, variant, len(training.classes))
+        network, config = runs.build(model, variant, len(training.classes), training.images.shape[1:])
         console.print(f"{model} {variant} on {data}: {len(training):,} pictures; {machine()}")
         result = train(network, training, test, recipe, live, resume=before is not None)
         described = {"model": model, "variant": variant, "config": config, "data": data}

@@ -36,6 +36,11 @@ class Metrics:
         """The newest value of that name, None where there is none."""
         return next((record[name] for record in reversed(self.records) if name in record), None)
 
+    def newest(self, prefix: str) -> dict[str, Any]:
+        """The newest value of each name that begins so."""
+        merged = {name: value for record in self.records for name, value in record.items()}
+        return {name: value for name, value in merged.items() if name.startswith(prefix)}
+
     def seconds(self) -> float:
         """Training time up to the newest record."""
         return self.last("seconds") or 0.0

@@ -2,21 +2,31 @@
 
 import gzip
 import hashlib
+import io
+import tarfile
+import time
 from pathlib import Path
 
 import mlx.core as mx
 import numpy as np
 import pytest
+from PIL import Image
 from tiny_set import TinySet, idx
 
 from edgevision.cli import main
 from edgevision.data import CLASSES, DATA_SETS, ImageSet, load
-from edgevision.data.batches import Batches, Place, normalized
+from edgevision.data.batches import Ahead, Batches, normalized
+from edgevision.data.cifar import read_jpegs
 from edgevision.data.idx import read_idx
-from edgevision.data.sources import cache, locate
+from edgevision.data.sources import Source, cache, locate
 from edgevision.errors import UsageError, UserError
 
-SIZES = {"mnist": (60_000, 10_000), "fashion-mnist": (60_000, 10_000), "digits": (12_000, 2_000)}
+SIZES = {
+    "mnist": (60_000, 10_000),
+    "fashion-mnist": (60_000, 10_000),
+    "digits": (12_000, 2_000),
+    "cifar10": (50_000, 10_000),
+}
 
 
 def present(name: str) -> str:
@@ -32,7 +42,8 @@ def present(name: str) -> str:
 @pytest.mark.parametrize("name", DATA_SETS)
 def test_sets_are_whole(name: str, split: str) -> None:
     data = load(present(name), split)
-    assert data.images.shape == (SIZES[name][split == "test"], 28, 28, 1)
+    pixels = (32, 32, 3) if name == "cifar10" else (28, 28, 1)
+    assert data.images.shape == (SIZES[name][split == "test"], *pixels)
     assert (data.images.dtype, data.labels.dtype) == (np.uint8, np.int32)
     assert data.classes == CLASSES[name]
     counts = np.bincount(data.labels, minlength=10)
@@ -177,7 +188,9 @@ def test_wrong_usage(
 
 
 def test_unknown_names_are_listed() -> None:
-    with pytest.raises(UsageError, match=r"'cats' is unknown \(choose from mnist, fashion-mnist, digits\)"):
+    with pytest.raises(
+        UsageError, match=r"'cats' is unknown \(choose from mnist, fashion-mnist, cifar10, digits\)"
+    ):
         load("cats")
     with pytest.raises(UsageError, match="split"):
         load("digits", "dev")
@@ -256,11 +269,8 @@ def numbered(count: int) -> ImageSet:
 
 
 def epoch_of(batches: Batches, epoch: int) -> list[int]:
-    return [
-        int(label)
-        for index in range(batches.per_epoch)
-        for label in np.array(batches.at(Place(epoch, index))[1])
-    ]
+    first = epoch * batches.per_epoch
+    return [int(label) for step in range(first, first + batches.per_epoch) for label in batches.at(step)[1]]
 
 
 def test_an_epoch_is_a_permutation() -> None:
@@ -274,17 +284,61 @@ def test_an_epoch_is_a_permutation() -> None:
 
 
 def test_images_and_labels_belong_together() -> None:
-    images, labels = Batches(numbered(50), 7, seed=1).at(Place(3, 2))
-    assert images.dtype == mx.uint8
-    assert np.array(images).ravel().tolist() == np.array(labels).tolist()
+    images, labels = Batches(numbered(50), 7, seed=1).at(23)
+    assert images.dtype == np.uint8
+    assert images.ravel().tolist() == labels.tolist()
 
 
-def test_a_place_gives_the_same_batch_whatever_came_before() -> None:
-    straight, resumed = (Batches(numbered(100), 8, seed=9) for _ in range(2))
-    steps = [straight.at(straight.place(step)) for step in range(40)]
+def noisy(images: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    return images + random.integers(0, 9, images.shape, np.uint8)
+
+
+def test_a_step_has_the_same_batch_whatever_came_before() -> None:
+    straight, resumed = (Batches(numbered(100), 8, seed=9, change=noisy) for _ in range(2))
+    steps = [straight.at(step) for step in range(40)]
     for step in (39, 13, 25):
-        for one, other in zip(resumed.at(resumed.place(step)), steps[step], strict=True):
-            assert mx.array_equal(one, other)
+        for one, other in zip(resumed.at(step), steps[step], strict=True):
+            assert np.array_equal(one, other)
+    assert not np.array_equal(steps[0][0].ravel(), steps[0][1]), "the pictures were changed"
+
+
+def test_parts_make_up_the_whole() -> None:
+    whole = Batches(numbered(50), 7, seed=1, change=noisy)
+    parts = [Batches(numbered(50), 7, seed=1, change=noisy, part=(number, 3)) for number in range(3)]
+    for kind in (0, 1):
+        merged = [array.tolist() for batches in parts for array in batches.at(4)[kind]]
+        assert sorted(merged) == sorted(whole.at(4)[kind].tolist())
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_batches_made_ahead_come_in_order(threads: int) -> None:
+    batches = Batches(numbered(100), 8, seed=9, change=noisy)
+    found = list(Ahead(batches.at, 5, 40, threads))
+    assert len(found) == 35
+    for step, batch in enumerate(found, 5):
+        assert all(np.array_equal(one, other) for one, other in zip(batch, batches.at(step), strict=True))
+
+
+def test_waiting_is_counted_only_where_the_loader_is_slow() -> None:
+    def slow(step: int) -> tuple[np.ndarray, ...]:
+        time.sleep(0.02)
+        return (np.array(step),)
+
+    starved, fed = Ahead(slow, 0, 10, threads=1), Ahead(slow, 0, 10, threads=2)
+    for _ in starved:
+        pass
+    for index, _ in enumerate(fed):
+        time.sleep(0.03 if index else 0.1)
+    assert starved.waited > 0.15
+    assert fed.waited < 0.1
+
+
+def test_what_a_loader_meets_ends_the_training() -> None:
+    def broken(step: int) -> tuple[np.ndarray, ...]:
+        raise UserError("no picture")
+
+    with pytest.raises(UserError, match="no picture"):
+        list(Ahead(broken, 0, 3))
 
 
 def test_small_sets_fill_one_batch() -> None:
@@ -298,3 +352,60 @@ def test_normalized_is_a_255th() -> None:
     values = np.array(normalized(mx.array(every)))
     assert values.dtype == np.float32
     assert np.array_equal(values, every.astype(np.float32) / np.float32(255))
+
+
+# CIFAR-10
+
+
+def archive(path: Path, members: dict[str, bytes]) -> Source:
+    with tarfile.open(path, "w:xz") as file:
+        for name, content in members.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            file.addfile(entry, io.BytesIO(content))
+    return Source(path.name, path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+def jpeg(grey: int, side: int = 32) -> bytes:
+    content = io.BytesIO()
+    Image.new("RGB", (side, side), (grey, grey, grey)).save(content, "JPEG")
+    return content.getvalue()
+
+
+def test_pictures_of_an_archive_are_decoded_once(tiny: TinySet, tmp_path: Path) -> None:
+    members = {f"train/{name}/{i:04}.jpg": jpeg(100 * (name == "b") + i) for name in "ab" for i in range(5)}
+    source = archive(tmp_path / "pictures.tar.xz", members)
+    images, labels = read_jpegs(tmp_path / "pictures.tar.xz", source, ("a", "b"))
+    assert images.shape == (10, 32, 32, 3)
+    assert labels.tolist() != sorted(labels.tolist()), "the classes are mixed"
+    assert ((images[:, 0, 0, 0] > 50) == (labels == 1)).all()
+    (tmp_path / "pictures.tar.xz").unlink()
+    again, same = read_jpegs(tmp_path / "pictures.tar.xz", source, ("a", "b"))
+    assert np.array_equal(again, images)
+    assert np.array_equal(same, labels)
+
+
+@pytest.mark.parametrize(
+    ("members", "words"),
+    [
+        ({"train/c/0000.jpg": jpeg(0)}, "no picture of CIFAR-10"),
+        ({"train/a/0000.jpg": jpeg(0, side=31)}, "pictures of 32 x 32 were expected"),
+        ({"train/a/0000.jpg": b"no jpeg"}, "is damaged"),
+        ({}, "were expected"),
+    ],
+    ids=["class", "size", "content", "empty"],
+)
+def test_other_archives_are_refused(
+    tiny: TinySet, tmp_path: Path, members: dict[str, bytes], words: str
+) -> None:
+    source = archive(tmp_path / "pictures.tar.xz", members)
+    with pytest.raises(UserError, match=words):
+        read_jpegs(tmp_path / "pictures.tar.xz", source, ("a", "b"))
+
+
+def test_cut_archives_are_refused(tiny: TinySet, tmp_path: Path) -> None:
+    path = tmp_path / "pictures.tar.xz"
+    source = archive(path, {f"train/a/{i:04}.jpg": jpeg(i) for i in range(50)})
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(UserError, match="is damaged"):
+        read_jpegs(path, source, ("a", "b"))

@@ -16,8 +16,9 @@ from mlx.utils import tree_flatten
 
 from edgevision.data import ImageSet, load
 from edgevision.errors import UserError
-from edgevision.training import Recipe, checkpoints, loop
+from edgevision.training import Recipe, checkpoints, classification, loop
 from edgevision.training.distortion import distorted
+from edgevision.training.optimizer import schedule
 from edgevision.training.watch import draw_curve, read_metrics
 
 RECIPE = Recipe(steps=60, batch_size=32, seed=5)
@@ -44,7 +45,7 @@ def train(data: ImageSet, out: Path, recipe: Recipe = RECIPE, resume: bool = Fal
     out.mkdir(exist_ok=True)
     mx.random.seed(recipe.seed)
     model = Small()
-    loop.train(model, data, data, recipe, out, resume)
+    classification.train(model, data, data, recipe, out, resume)
     return model
 
 
@@ -226,7 +227,7 @@ def test_what_comes_in_from_outside_is_black() -> None:
 
 
 def test_schedule_rises_then_falls() -> None:
-    rate = loop.schedule(Recipe(learning_rate=1.0, warmup=0.1), 100)
+    rate = schedule(1.0, Recipe(warmup=0.1), 100)
     values = [rate(mx.array(step)).item() for step in range(101)]
     assert values[0] == pytest.approx(1 / 20)
     assert values[10] == pytest.approx(1)
