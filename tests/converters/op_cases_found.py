@@ -10,6 +10,7 @@ ONE = Arg((1, 1))
 WHOLE = [-7, 2, 123456789, -3]
 ZEROS = [0.0, -0.0, 4.0, -4.0]
 
+LARGE = [1, 2**31 - 1, 2**31, 2**32 - 1, 7, 3_000_000_000]
 CASES: list[Case] = [
     case("Slice backwards from before the first", lambda x: x[-2::-1], ONE),
     case("Slice backwards to after the last", lambda x: x[:5:-2], ONE),
@@ -82,5 +83,32 @@ CASES: list[Case] = [
         "Concatenate a part of each of n heads",
         lambda x: mx.fast.rope(x, 2, traditional=False, base=100.0, scale=1.0, offset=3),
         Arg((2, "n", 4, 3)),
+    ),
+    *(
+        case(
+            f"{ops} {name} of large numbers",
+            fn,
+            Arg((2, 3), "uint32", LARGE),
+            Arg((2, 3), "uint32", LARGE[::-1]),
+            ops=ops,
+        )
+        for ops, name, fn in (
+            ("Reduce", "max", lambda x, y: (x.max(0), y.min(), x.min(axis=1, keepdims=True))),
+            ("ArgReduce", "max", lambda x, y: (x.argmax(1), y.argmin(0))),
+            ("ScatterND", "max", lambda x, y: (x.at[mx.array([1])].maximum(y[:1]), y.at[:1].minimum(x[:1]))),
+            ("Scan", "max", lambda x, y: (mx.cummax(x, 1), mx.cummin(y, 0))),
+        )
+    ),
+    case(
+        "Scan the limits of 64 bits beside small numbers",
+        lambda x: mx.cummax(mx.array([3, -1, 2], mx.int64), inclusive=False)[1:].astype(x.dtype) + x,
+        Arg((2,)),
+        ops="Add",
+    ),
+    case(
+        "Add a constant beyond 32 bits",
+        lambda x: x + mx.array([2**40], mx.int64),
+        Arg((2,), "int64"),
+        refused={"coreml": "no integers beyond 32 bits"},
     ),
 ]

@@ -47,6 +47,7 @@ COMPARISONS = frozenset(["Equal", "NotEqual", "Less", "LessEqual", "Greater", "G
 POSITIONS = {"Gather": 1, "GatherAxis": 1, "GatherND": 1, "ScatterND": 1, "ScatterAxis": 1}  # the operand
 SORTS = frozenset({"Sort", "ArgSort", "Partition", "ArgPartition"})
 ORDERED = COMPARISONS - {"Equal", "NotEqual"} | {"Maximum", "Minimum"} | SORTS
+BY_KIND = frozenset({"Reduce", "ArgReduce", "ScatterND", "ScatterAxis"})
 DIVISIONS = frozenset({"FloorDivide", "Remainder"})
 COUNTING = frozenset({"ArgReduce", "ArgSort", "ArgPartition", "Dimension"})  # give positions or sizes
 PICKING = frozenset({"Reshape", "Transpose", "Slice", "Split", "Broadcast", "Repeat", "Sort", "Partition"})
@@ -125,9 +126,7 @@ class _Typer(Builder):
         free = range(1 if node.op == "Select" else 0, len(operands))
         if node.op in STORED:
             free = range(0)
-        flipped = (
-            node.op in ORDERED and node.inputs[0].dtype == "uint32" and not self._all_counted(node.inputs)
-        )
+        flipped = _orders(node) and node.inputs[0].dtype == "uint32" and not self._all_counted(node.inputs)
         for index in free:
             if index != POSITIONS.get(node.op):
                 operands[index] = self._fit(operands[index], domain)
@@ -306,20 +305,31 @@ class _Typer(Builder):
         return node.op in PICKING | JOINING and self._all_counted(node.inputs)
 
 
+def _orders(node: Node) -> bool:
+    """Whether the result depends on which of two numbers is larger."""
+    return node.op in ORDERED or (node.op in BY_KIND and node.attrs["kind"] in ("max", "min"))
+
+
 def _is_count(size: object) -> bool:
     """Whether a start given as a formula of sizes is never below zero: all its terms are positive."""
     return isinstance(size, int | float) or all(factor > 0 for _, factor in getattr(size, "terms", ()))
 
 
 def _in_32_bits(array: np.ndarray, dtype: str) -> np.ndarray:
-    """uint32 keeps its bits; limits of 64 bits become those of 32."""
-    if dtype == "int32" and array.dtype in (np.uint32, np.int64, np.uint64):
-        if array.dtype == np.uint32:
-            return array.view(np.int32)
-        limits = np.iinfo(np.int32)
-        if array.size and np.all((array == np.iinfo(array.dtype).max) | (array == np.iinfo(array.dtype).min)):
-            return np.clip(array, limits.min, limits.max).astype(np.int32)
-    return narrowed(array, dtype)
+    """uint32 keeps its bits; limits of 64 bits become those of 32.
+
+    Raises:
+        UnsupportedOp: other integers beyond 32 bits.
+    """
+    if dtype != "int32" or array.dtype not in (np.uint32, np.int64, np.uint64):
+        return narrowed(array, dtype)
+    if array.dtype == np.uint32:
+        return array.view(np.int32)
+    limits, wide = np.iinfo(np.int32), np.iinfo(array.dtype)
+    fitting = np.clip(array, limits.min, limits.max)
+    if np.any((fitting != array) & (array != wide.max) & (array != wide.min)):
+        raise UnsupportedOp(f"Core ML has no integers beyond 32 bits, a constant of {array.dtype.name} has")
+    return fitting.astype(np.int32)
 
 
 __all__ = ["in_runtime_types"]
