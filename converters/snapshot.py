@@ -116,8 +116,9 @@ class Snapshot:
     """Containers, attributes and random state of modules, to be put back as often as needed."""
 
     def __init__(self, modules: Modules):
-        for module in modules.values():
-            mx.eval([array for _, array in tree_flatten(module) if isinstance(array, mx.array)])
+        arrays = [a for m in modules.values() for _, a in tree_flatten(m) if isinstance(a, mx.array)]
+        mx.eval(arrays)
+        self.arrays = [(array, array.astype(array.dtype)) for array in arrays]  # the same elements
         parts = [part for module in modules.values() for _, part in module.named_modules()]
         self.saved = [(part, _copy(dict(part)), dict(vars(part))) for part in parts]
         (state,) = mx.random.state  # type: ignore[misc]
@@ -130,6 +131,9 @@ class Snapshot:
             dict.update(part, _copy(items))
             vars(part).clear()
             vars(part).update(attributes)
+        for array, elements in self.arrays:  # `weight[0] = 1` changes the array itself
+            if array.shape == elements.shape and array.dtype == elements.dtype:
+                array[...] = elements
         mx.random.seed((self.key[0] << 32) | self.key[1])  # assigning to mx.random.state does nothing
 
 

@@ -255,6 +255,28 @@ def test_the_module_the_random_state_and_the_compile_switch_are_as_before(fails)
     assert len(calls) == 1
 
 
+class InPlace(nn.Module):
+    """Clears part of its own bias whenever it runs."""
+
+    def __init__(self):
+        super().__init__()
+        self.bias = mx.ones((4,))
+
+    def __call__(self, x: mx.array) -> mx.array:
+        self.bias[1:3] = 0
+        return x + self.bias
+
+
+def test_a_weight_that_the_function_changes_in_place_is_as_before():
+    model = InPlace()
+    bias = model.bias
+    graph = cv.capture(model, {"x": cv.Spec(("n", 4))})
+    assert model.bias is bias
+    np.testing.assert_array_equal(np.array(bias), np.ones(4, np.float32))
+    (got,) = graph.evaluate(np.zeros((3, 4), np.float32)).values()
+    np.testing.assert_array_equal(got, np.float32([[1, 0, 0, 1]] * 3))
+
+
 def test_a_disabled_compile_switch_stays_disabled():
     mx.disable_compile()
     try:
