@@ -3,8 +3,8 @@
 "Attention Is All You Need" (Vaswani et al., 2017), section 3.2; grouped queries: Ainslie et al., 2023; rotary
 positions: Su et al., 2021.
 
-Letters: B batch, L tokens of this call, P tokens before it, H heads, K heads of keys and values, D size of a
-head, W width.
+Letters: B batch, L tokens of this call, P tokens before it, S of another sequence, H heads, K heads of keys
+and values, D size of a head, W width.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Cache(Protocol):
 
 
 class Attention(nn.Module):
-    """Multi-head attention of a sequence to itself.
+    """Multi-head attention of a sequence to itself, or, by `remember` and `read`, to another one.
 
     Args:
         width: of the input and the output.
@@ -35,6 +35,7 @@ class Attention(nn.Module):
         head_size: None for width / heads.
         bias: whether the four projections have one.
         rope_base: the base of rotary positions, None for none.
+        memory_width: of the sequence that is attended to, where that is another one.
     """
 
     def __init__(
@@ -45,13 +46,14 @@ class Attention(nn.Module):
         head_size: int | None = None,
         bias: bool = True,
         rope_base: float | None = None,
+        memory_width: int | None = None,
     ):
         super().__init__()
         self.heads, self.key_value_heads = heads, key_value_heads or heads
         self.head_size = head_size or width // heads
         self.query = nn.Linear(width, heads * self.head_size, bias=bias)
-        self.key = nn.Linear(width, self.key_value_heads * self.head_size, bias=bias)
-        self.value = nn.Linear(width, self.key_value_heads * self.head_size, bias=bias)
+        self.key = nn.Linear(memory_width or width, self.key_value_heads * self.head_size, bias=bias)
+        self.value = nn.Linear(memory_width or width, self.key_value_heads * self.head_size, bias=bias)
         self.out = nn.Linear(heads * self.head_size, width, bias=bias)
         self._rope_base = rope_base
 
@@ -65,15 +67,32 @@ class Attention(nn.Module):
                 None where all see all.
             offset: the position of the first token, an integer or (B,); default: what the cache holds.
         """
-        batch, length, _ = x.shape
         queries = self._split(self.query(x), self.heads)  # (B, H, L, D)
-        keys = self._split(self.key(x), self.key_value_heads)  # (B, K, L, D)
-        values = self._split(self.value(x), self.key_value_heads)
+        keys, values = self.remember(x)  # (B, K, L, D)
         if self._rope_base is not None:
             first = offset if offset is not None else 0 if cache is None else cache.offset
             queries, keys = self._rotate(queries, first), self._rotate(keys, first)
         if cache is not None:
             keys, values = cache.update_and_fetch(keys, values)  # (B, K, P + L, D)
+        return self._attend(queries, keys, values, mask)
+
+    def remember(self, memory: mx.array) -> tuple[mx.array, mx.array]:
+        """The keys and values (B, K, S, D) of a sequence (B, S, W)."""
+        keys = self._split(self.key(memory), self.key_value_heads)
+        return keys, self._split(self.value(memory), self.key_value_heads)
+
+    def read(self, x: mx.array, memory: tuple[mx.array, mx.array]) -> mx.array:
+        """(B, L, W) to (B, L, W): each token attends to all that `remember` gave."""
+        return self._attend(self._split(self.query(x), self.heads), *memory, None)
+
+    def weights(self, x: mx.array, keys: mx.array) -> mx.array:
+        """(B, H, L, S): how much each token attends to each place where it reads, summing to 1."""
+        queries = self._split(self.query(x), self.heads)
+        keys = mx.repeat(keys, self.heads // self.key_value_heads, axis=1)
+        return mx.softmax(queries @ keys.swapaxes(-1, -2) * self.head_size**-0.5, axis=-1)
+
+    def _attend(self, queries: mx.array, keys: mx.array, values: mx.array, mask: Any) -> mx.array:
+        batch, _, length, _ = queries.shape
         y = mx.fast.scaled_dot_product_attention(queries, keys, values, scale=self.head_size**-0.5, mask=mask)
         return self.out(y.transpose(0, 2, 1, 3).reshape(batch, length, -1))
 

@@ -24,6 +24,8 @@ from mlx.utils import tree_flatten, tree_unflatten
 
 from edgevision.models.attention import Attention, Cache, KeyValueCache
 
+Memory = tuple[mx.array, mx.array]  # keys and values (B, H, S, D) of another sequence
+
 
 @dataclass(frozen=True)
 class Config:
@@ -37,6 +39,7 @@ class Config:
         key_value_heads: None for as many as `heads`. head_size: None for width / heads.
         dropout: in training, after the embedding and on what each block adds.
         tied: whether the embedding is the output layer too.
+        memory: width of another sequence that every block attends to, None for none.
     """
 
     style: str = "gpt2"
@@ -52,6 +55,7 @@ class Config:
     tied: bool = True
     norm_epsilon: float = 1e-5
     rope_base: float = 10000.0
+    memory: int | None = None
 
 
 VARIANTS = {
@@ -89,6 +93,7 @@ class Model(nn.Module):
         cache: Sequence[Cache] | None = None,
         mask: mx.array | str | None = None,
         positions: mx.array | None = None,
+        memory: Sequence[Memory] | None = None,
     ) -> mx.array:
         """(B, L) to (B, L, V).
 
@@ -96,6 +101,7 @@ class Model(nn.Module):
             cache: one for each layer, from `make_cache`; the tokens of earlier calls.
             mask: default causal; see `Attention`.
             positions: (B, L), increasing by one; default: on from what the cache holds.
+            memory: from `remember`, where the model was built with one.
         """
         length = ids.shape[1]
         past = cache[0].offset if cache else 0
@@ -111,7 +117,8 @@ class Model(nn.Module):
             offset = positions[:, -1] - (length - 1)
         x = self.dropout(x)
         for index, layer in enumerate(self.layers):
-            x = layer(x, mask, cache[index] if cache else None, offset)
+            kept = (cache[index] if cache else None, offset, memory[index] if memory else None)
+            x = layer(x, mask, *kept)
         x = self.norm(x)
         return self.tokens.as_linear(x) if self._config.tied else self.head(x)
 
@@ -124,6 +131,10 @@ class Model(nn.Module):
         """An empty cache for each layer."""
         return [KeyValueCache() for _ in self.layers]
 
+    def remember(self, memory: mx.array) -> list[Memory]:
+        """What the blocks read of another sequence (B, S, memory): the keys and values of each."""
+        return [layer.cross.remember(memory) for layer in self.layers]
+
     def _initialize(self) -> None:
         """GPT-2's: normal 0.02, what ends on the residual stream divided by the root of its number."""
         residual = 0.02 / sqrt(2 * self._config.layers)
@@ -131,7 +142,7 @@ class Model(nn.Module):
         parameters: dict[str, mx.array] = dict(tree_flatten(self.parameters()))
         for name, array in parameters.items():
             if array.ndim == 2:
-                scale = residual if name.endswith(("attention.out.weight", "mlp.down.weight")) else 0.02
+                scale = residual if name.endswith((".out.weight", "mlp.down.weight")) else 0.02
                 new.append((name, mx.random.normal(array.shape, scale=scale)))
             elif name.endswith(".bias"):
                 new.append((name, mx.zeros_like(array)))
@@ -155,11 +166,21 @@ class Block(nn.Module):
         )
         self.mlp = FeedForward(config) if gpt2 else GatedFeedForward(config)
         self.dropout = nn.Dropout(config.dropout)
+        if config.memory is not None:
+            self.cross_norm = _norm(config)
+            self.cross = Attention(config.width, config.heads, bias=gpt2, memory_width=config.memory)
 
     def __call__(
-        self, x: mx.array, mask: mx.array | str | None, cache: Cache | None, offset: Any = None
+        self,
+        x: mx.array,
+        mask: mx.array | str | None,
+        cache: Cache | None,
+        offset: Any = None,
+        memory: Memory | None = None,
     ) -> mx.array:
         x = x + self.dropout(self.attention(self.attention_norm(x), mask, cache, offset))
+        if memory is not None:
+            x = x + self.dropout(self.cross.read(self.cross_norm(x), memory))
         return x + self.dropout(self.mlp(self.mlp_norm(x)))
 
 
@@ -222,14 +243,29 @@ _GPT2 = (
     ("transformer.h.{}.ln_1", "layers.{}.attention_norm"),
     ("transformer.h.{}.attn.c_attn", "layers.{}.attention.qkv"),
     ("transformer.h.{}.attn.c_proj", "layers.{}.attention.out"),
+    ("transformer.h.{}.ln_cross_attn", "layers.{}.cross_norm"),
+    ("transformer.h.{}.crossattention.q_attn", "layers.{}.cross.query"),
+    ("transformer.h.{}.crossattention.c_attn", "layers.{}.cross.kv"),
+    ("transformer.h.{}.crossattention.c_proj", "layers.{}.cross.out"),
     ("transformer.h.{}.ln_2", "layers.{}.mlp_norm"),
     ("transformer.h.{}.mlp.c_fc", "layers.{}.mlp.up"),
     ("transformer.h.{}.mlp.c_proj", "layers.{}.mlp.down"),
     ("transformer.ln_f", "norm"),
     ("lm_head", "head"),
 )
-_TRANSPOSED = (".attention.qkv.weight", ".attention.out.weight", ".mlp.up.weight", ".mlp.down.weight")
-_PARTS = ("query", "key", "value")
+_TRANSPOSED = tuple(
+    f".{name}.weight"
+    for name in (
+        "attention.qkv",
+        "attention.out",
+        "mlp.up",
+        "mlp.down",
+        "cross.query",
+        "cross.kv",
+        "cross.out",
+    )
+)
+_JOINED = {"attention.qkv": ("query", "key", "value"), "cross.kv": ("key", "value")}  # GPT-2's, and its parts
 
 
 def sanitize(weights: dict[str, mx.array]) -> dict[str, mx.array]:
@@ -240,16 +276,18 @@ def sanitize(weights: dict[str, mx.array]) -> dict[str, mx.array]:
     result: dict[str, mx.array] = {}
     for given, array in weights.items():
         name = given if not gpt2 or given.startswith(("transformer.", "lm_head.")) else f"transformer.{given}"
-        if name.endswith((".attn.bias", ".attn.masked_bias", "rotary_emb.inv_freq")):
+        if name.endswith((".attn.bias", ".crossattention.bias", ".masked_bias", "rotary_emb.inv_freq")):
             continue  # the mask and the tables that older checkpoints carry
         ours = _renamed(name, _GPT2 if gpt2 else _LLAMA)
         if gpt2 and ours.endswith(_TRANSPOSED):
             array = array.T
-        if ".attention.qkv." in ours:
-            for part, piece in zip(_PARTS, mx.split(array, 3, axis=0), strict=True):
-                result[ours.replace("qkv", part)] = piece
-        else:
+        joined = next((joined for joined in _JOINED if f".{joined}." in ours), None)
+        if joined is None:
             result[ours] = array
+            continue
+        parts, (module, _, last) = _JOINED[joined], joined.partition(".")
+        for part, piece in zip(parts, mx.split(array, len(parts), axis=0), strict=True):
+            result[ours.replace(f"{module}.{last}", f"{module}.{part}")] = piece
     head = result.get("head.weight")
     if gpt2 and head is not None and mx.array_equal(head, result["tokens.weight"]).item():
         del result["head.weight"]  # some programs write what is tied twice
@@ -262,12 +300,15 @@ def hugging_face_weights(weights: dict[str, mx.array], style: str) -> dict[str, 
     table = [(ours, theirs) for theirs, ours in (_GPT2 if gpt2 else _LLAMA)]
     merged = {}
     for name, array in weights.items():
-        if gpt2 and (part := name.split(".")[-2]) in _PARTS:
-            if part == "query":
-                others = [weights[name.replace("query", p)] for p in _PARTS]
-                merged[name.replace("query", "qkv")] = mx.concatenate(others, axis=0)
-        else:
+        module, part = name.split(".")[-3:-1] if name.count(".") > 1 else ("", "")
+        whole = next(
+            (w for w, parts in _JOINED.items() if w.startswith(f"{module}.") and part in parts), None
+        )
+        if not gpt2 or whole is None:
             merged[name] = array
+        elif part == _JOINED[whole][0]:
+            others = [weights[name.replace(f".{part}.", f".{other}.")] for other in _JOINED[whole]]
+            merged[name.replace(f".{module}.{part}.", f".{whole}.")] = mx.concatenate(others, axis=0)
     return {
         _renamed(name, table): array.T if gpt2 and name.endswith(_TRANSPOSED) else array
         for name, array in merged.items()
@@ -302,6 +343,7 @@ def to_hugging_face(config: Config) -> dict[str, Any]:
             "layer_norm_epsilon": config.norm_epsilon,
             **dict.fromkeys(("resid_pdrop", "embd_pdrop"), config.dropout),
             "attn_pdrop": 0.0,
+            **({} if config.memory is None else {"add_cross_attention": True}),
         }
     return common | {
         "model_type": "llama",

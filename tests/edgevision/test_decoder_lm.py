@@ -133,3 +133,25 @@ def test_our_own_names_come_back():
         back = decoder_lm.sanitize(decoder_lm.hugging_face_weights(weights, style))
         assert set(back) == set(weights)
         assert all(mx.array_equal(back[name], weights[name]).item() for name in weights)
+
+
+def test_cross_attention_is_that_of_transformers(tmp_path):
+    """A GPT-2 that looks at another sequence, both ways: as loaded from theirs, and saved to theirs."""
+    torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
+    config = replace(small("gpt2"), memory=32)
+    settings = {k: v for k, v in decoder_lm.to_hugging_face(config).items() if k != "dtype"}
+    torch.manual_seed(0)
+    theirs = transformers.GPT2LMHeadModel(transformers.GPT2Config(**settings, is_decoder=True)).eval()
+    theirs.save_pretrained(tmp_path)
+    weights = runs.read_weights(tmp_path / "model.safetensors")
+    ours = decoder_lm.sanitize(weights)
+    model = built(config)
+    model.load_weights(list(ours.items()))
+    memory = np.random.default_rng(1).normal(size=(2, 5, 32)).astype(np.float32)
+    expected = theirs(torch.tensor(IDS), encoder_hidden_states=torch.tensor(memory)).logits.detach().numpy()
+    got = model(mx.array(IDS), memory=model.remember(mx.array(memory)))
+    np.testing.assert_allclose(np.array(got), expected, rtol=0, atol=1e-4 * np.abs(expected).max())
+    assert np.abs(np.array(model(mx.array(IDS))) - expected).max() > 1e-2 * np.abs(expected).max()
+    again = decoder_lm.hugging_face_weights(ours, "gpt2")
+    assert again.keys() == {name for name in weights if name != "lm_head.weight"}
+    assert all(mx.array_equal(array, weights[name]) for name, array in again.items())
