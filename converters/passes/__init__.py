@@ -27,6 +27,7 @@ from converters.passes import (
     sharing,
     slices,
     units,
+    unstacking,
 )
 from converters.pattern import Rule, rewrite
 
@@ -45,6 +46,10 @@ PIPELINE: tuple[tuple[str, Pass], ...] = (
     ("activations", activations.RULES),
     ("linear", linear.RULES),  # before layout, which permutes the weights of a linear layer
     ("folding", folding.RULES),  # after the layers have their biases
+    (
+        "unstacking",
+        unstacking.RULES,
+    ),  # after the linear layers, whose results are stacked; before rope, attention
     ("rope", rope.RULES),
     ("attention", attention.RULES),  # after the linear layers, whose biases would be taken for masks
     ("packing", attention.PACKING),  # after rope, which attention may take along

@@ -12,7 +12,7 @@ y = Linear(f, weight)                       ->      z = Reshape(y, shape=(batch*
 from __future__ import annotations
 
 from converters.dtypes import is_float
-from converters.graph import Builder, Value
+from converters.graph import Builder, Node, Value
 from converters.passes import reshapes
 from converters.pattern import Match, Rule, const, op, var
 from converters.sizes import AnySize, Shape
@@ -68,7 +68,15 @@ def _check_rows(m: Match) -> str | None:
     flat, x = m.node("f").output.shape, m["x"].shape
     if len(x) < 3 or len(flat) != 2 or x[-1] != flat[-1]:
         return "the last axis changes"
+    readers = m.graph.source.users.get(m.root.output, ())
+    if len(readers) == 1 and readers[0].op == "Reshape" and _keeps_last(readers[0], m.root.output):
+        return "the rows are taken apart otherwise"
     return "only axes of one element go" if _without_units(flat) == _without_units(x) else None
+
+
+def _keeps_last(node: Node, value: Value) -> bool:
+    shape = node.output.shape
+    return len(shape) > 2 and shape[-1] == value.shape[-1]
 
 
 def _check_back(m: Match) -> str | None:

@@ -1,4 +1,5 @@
-"""Chains of reshapes and transposes become one or none; a reduction drops its unit axes itself.
+"""Chains of reshapes and transposes become one or none, paddings without width none; a reduction drops its
+unit axes itself.
 
 a = Reshape(x, shape=s)
 b = Reshape(a, shape=t)         ->      b = Reshape(x, shape=t)
@@ -16,6 +17,10 @@ from converters.pattern import Match, Rule, op, var
 
 def _same_shape(m: Match) -> str | None:
     return None if m["x"].shape == m.root.output.shape else "the shape changes"
+
+
+def _pads_nothing(m: Match) -> str | None:
+    return "pads" if any((*m.root.attrs["low"], *m.root.attrs["high"])) else None
 
 
 def _merge_transposes(b: Builder, m: Match) -> Value:
@@ -76,6 +81,7 @@ RULES = (
         op("Transpose", op("Transpose", var("x"), name="t", shared=True)),
         _merge_transposes,
     ),
+    Rule("drop-pad", op("Pad", var("x"), var("value")), lambda b, m: m["x"], _pads_nothing),
     Rule("drop-transpose", op("Transpose", var("x")), lambda b, m: m["x"], _is_identity),
     Rule(
         "squeeze-reduction",

@@ -9,7 +9,7 @@ needs a single row of the last block, and a single query of its attention.
 
 from __future__ import annotations
 
-from converters.graph import Builder, Value
+from converters.graph import Builder, Node, Value
 from converters.ops.activation import ACTIVATIONS
 from converters.ops.elementwise import ELEMENTWISE
 from converters.pattern import Match, Rule, op
@@ -20,9 +20,9 @@ ROW_BY_ROW = ELEMENTWISE | set(ACTIVATIONS)
 FEWER = 2  # a slice goes up where it leaves at most one of so many
 
 
-def _cut_axes(m: Match) -> list[int]:
-    """The axes along which the slice takes less than all."""
-    attrs, shape = m.root.attrs, m.root.inputs[0].shape
+def cut_axes(node: Node) -> list[int]:
+    """The axes along which a slice takes less than all."""
+    attrs, shape = node.attrs, node.inputs[0].shape
     bounds = zip(attrs["start"], attrs["end"], attrs["strides"], shape, strict=True)
     return [
         axis for axis, (start, end, step, size) in enumerate(bounds) if (start, end, step) != (0, size, 1)
@@ -34,7 +34,7 @@ def _is_small(part: AnySize, whole: AnySize) -> bool:
 
 
 def _check(m: Match) -> str | None:
-    node, cut = m.node("y"), _cut_axes(m)
+    node, cut = m.node("y"), cut_axes(m.root)
     whole, part = node.output.shape, m.root.output.shape
     if not cut or not all(_is_small(part[axis], whole[axis]) for axis in cut):
         return "most is needed"
@@ -72,7 +72,7 @@ def _sliced(b: Builder, m: Match, value: Value, cut: list[int]) -> Value:
 
 
 def _above(b: Builder, m: Match) -> Value:
-    node, cut = m.node("y"), _cut_axes(m)
+    node, cut = m.node("y"), cut_axes(m.root)
     count = len(node.inputs) if node.op in ROW_BY_ROW else 1
     operands = [_sliced(b, m, value, cut) for value in node.inputs[:count]]
     return b(node.op, *operands, *node.inputs[count:], **node.attrs)

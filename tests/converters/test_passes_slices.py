@@ -74,3 +74,45 @@ def test_slice_stays(name):
     assert produced
     assert all(node is not None for node in produced)
     assert_same(before, after, SIZES)
+
+
+def stacked(taken_apart):
+    """Attention whose queries, keys and values are stacked along an axis of their own."""
+    both = nn.Linear(16, 48)
+    mx.eval(both.parameters())
+
+    def function(x):
+        batch, length, width = x.shape
+        q, k, v = taken_apart(both(x).reshape(batch, length, 3, 4, 4).transpose(2, 0, 3, 1, 4))
+        y = mx.softmax(q @ k.transpose(0, 1, 3, 2) / 2, axis=-1) @ v
+        return y.transpose(0, 2, 1, 3).reshape(batch, length, width)
+
+    return function
+
+
+@pytest.mark.parametrize(
+    "taken_apart",
+    [
+        lambda y: (y[0], y[1], y[-1]),
+        lambda y: y,
+        lambda y: [part.squeeze(0) for part in mx.split(y, 3)],
+        lambda y: [part[0] for part in mx.split(y, [1, 2])],
+    ],
+    ids=["indices", "unpacked", "split", "split at"],
+)
+@pytest.mark.parametrize("length", [5, "L"])
+def test_stacked_queries_keys_and_values_are_parts_of_the_layer(taken_apart, length):
+    left = {"Linear": 1, "Split": 1, "ScaledDotProductAttention": 1}
+    check(Rewriting("stacked", stacked(taken_apart), {"x": cv.Spec(("B", length, 16))}, left))
+
+
+def test_what_is_read_as_a_whole_too_is_not_split():
+    def function(x):
+        y = x.reshape(2, 3, 4).transpose(1, 0, 2)
+        return y[0] + y[1] + y[2], mx.exp(y)
+
+    before = cv.capture(function, {"x": cv.Spec((2, 12))})
+    assert "Split" in count(optimized(cv.capture(lambda x: function(x)[0], {"x": cv.Spec((2, 12))})))
+    after = optimized(before)
+    assert "Split" not in count(after)
+    assert_same(before, after)

@@ -24,6 +24,7 @@ MOST = 5
 ALIKE = ELEMENTWISE | set(ACTIVATIONS)
 ALONG = {"Softmax", "LogSumExp", "LogSoftmax", "ArgReduce", "Scan", "Sort", "ArgSort", "Partition"}
 ALONG |= {"ArgPartition", "Concatenate", "Split", "GatherAxis", "ScatterAxis"}
+ROW_BY_ROW = {"Linear", "DynamicLinear", "QuantizedMatmul", "LayerNorm", "RMSNorm"}  # of the first operand
 
 
 def folded(graph: Graph) -> Graph:
@@ -81,6 +82,10 @@ class _Folder(Builder):
             return (self._reduced(node, inputs[0]),)
         if node.op in ALONG:
             return self._along(node, inputs)
+        if node.op in ROW_BY_ROW and not any(_is_wide(value) for value in inputs[1:]):
+            x = inputs[0]
+            rows = self("Reshape", x, shape=(product(x.shape[:-1]), x.shape[-1]))
+            return self.outputs(node.op, rows, *inputs[1:], **attrs)
         if node.op in ("Slice", "Pad"):
             return (self._axis_by_axis(node, inputs),)
         if node.op == "Broadcast":

@@ -8,14 +8,14 @@ kernel of onnxruntime 1.32 with each type; other runtimes take at least what is 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from converters.dtypes import INTEGERS, SIGNED
 from converters.errors import UnsupportedOp
 from converters.graph import Builder, Graph, Node, Value
-from converters.pattern import Match, Rule, op, rewrite, var
+from converters.pattern import without_dead
 from converters.targets.onnx.rules import RULES
 
 REAL = frozenset({"float32", "float16", "float64"})
@@ -103,28 +103,28 @@ def with_kernels(graph: Graph, opset: int) -> Graph:
     for name, old in graph.outputs.items():
         value = caster.now(old)
         outputs[name] = caster("AsType", value, dtype="float32") if value.dtype == "bfloat16" else value
-    result = graph.replace(
-        inputs=inputs, nodes=tuple(caster.nodes), constants=caster.constants, outputs=outputs
-    )
-    return rewrite(result, (CAST_FIRST,))
+    caster.nodes = list(_casts_first(caster.nodes))
+    return without_dead(graph.replace(inputs=inputs), caster.nodes, caster.constants, outputs)
 
 
-def _feeds_product(m: Match) -> str | None:
-    readers = m.graph.source.users.get(m.root.output, ())
-    return None if any(reader.op in ("Matmul", "Linear") for reader in readers) else "no product reads it"
+def _casts_first(nodes: Sequence[Node]) -> Iterator[Node]:
+    """What a product reads is cast before it is transposed.
 
-
-def _cast_first(b: Builder, m: Match) -> Value:
-    return b("Transpose", b("AsType", m["x"], dtype=m.root.attrs["dtype"]), axes=m.node("t").attrs["axes"])
-
-
-# onnxruntime 1.32 fuses the transpose into the product, and crashes where a cast stands between them
-CAST_FIRST = Rule(
-    "cast-first",
-    op("AsType", op("Transpose", var("x"), name="t", shared=True)),
-    _cast_first,
-    _feeds_product,
-)
+    onnxruntime 1.32 takes a transpose into the product, and crashes where a cast stands between them.
+    """
+    producers = {node.output: node for node in nodes if node.op in ("AsType", "Transpose")}
+    for node in nodes:
+        inputs = list(node.inputs) if node.op in ("Matmul", "Linear") else []
+        for index, value in enumerate(inputs):
+            cast = producers.get(value)
+            turned = producers.get(cast.inputs[0]) if cast is not None and cast.op == "AsType" else None
+            if cast is None or turned is None or turned.op != "Transpose":
+                continue
+            b = Builder()
+            x = b("AsType", turned.inputs[0], **cast.attrs)
+            inputs[index] = b("Transpose", x, **turned.attrs)
+            yield from b.nodes
+        yield Node(node.op, tuple(inputs), node.outputs, node.attrs) if inputs else node
 
 
 class _Caster(Builder):
