@@ -274,7 +274,7 @@ def test_a_weight_that_the_function_changes_in_place_is_as_before():
     assert model.bias is bias
     np.testing.assert_array_equal(np.array(bias), np.ones(4, np.float32))
     (got,) = graph.evaluate(np.zeros((3, 4), np.float32)).values()
-    np.testing.assert_array_equal(got, np.tile(np.float32([1, 0, 0, 1]), (3, 1)))
+    np.testing.assert_array_equal(got, np.tile([1.0, 0.0, 0.0, 1.0], (3, 1)))
 
 
 def test_a_disabled_compile_switch_stays_disabled():
@@ -323,3 +323,13 @@ def test_a_branch_far_above_bounds_the_dimension():
     positions = mx.zeros((1000, 4))
     limited = cv.capture(lambda x: x + positions[: x.shape[0]], spec)
     assert limited.dims["n"] == cv.Dim(1, 1000)
+
+
+def test_sizes_beyond_a_table_of_positions_bound_no_other_dimension():
+    positions = mx.array(np.random.default_rng(0).normal(size=(64, 4)).astype(np.float32))
+
+    def fn(x: mx.array) -> mx.array:
+        return x + positions[mx.arange(x.shape[1])][None]
+
+    graph = cv.capture(fn, {"x": cv.Spec(("batch", "length", 4))})
+    assert graph.dims["batch"].low == 1
