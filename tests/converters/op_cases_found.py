@@ -64,10 +64,8 @@ CASES: list[Case] = [
         sizes=({"n": 2}, {"n": 5}),
     ),
     case(
-        "Linear and LayerNorm of six axes",
-        lambda x: (mx.fast.layer_norm(x.reshape(2, 2, 3, 3, 1, 4), None, None, 1e-5) @ mx.ones((4, 2))).sum(
-            2
-        ),
+        "Matmul of six axes",
+        lambda x: mx.exp(mx.exp(x.reshape(2, 2, 3, 3, 1, 4)) @ mx.eye(4)[:, :2]).sum(2),
         Arg((4, 9, 4)),
     ),
     case("Slice backwards but one", lambda x: x[-2::-1], Arg(("n", 2)), sizes=({"n": 2}, {"n": 5})),
