@@ -3,7 +3,8 @@
 {"format": 1, "task", "labels", "inputs", "tokenizer", "states", "source", "licence", "sha256"}
 
 `inputs` and `outputs` map names to shape, dtype and, for pictures, size, color, scale, mean and std; `dims`
-maps names to their bounds; `sha256` is of the weights.
+maps names to their bounds; `sha256` is of the weights. `user_defined` maps names to texts that a Core ML
+package shows beside this object, for programs that look there.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ FREE_KEYS = (
     "version",
     "description",
     "preprocessing",
+    "user_defined",
 )
 
 

@@ -24,8 +24,12 @@ from converters import Spec
 from converters.storage import claim, replacing_file
 from edgevision.decoder import GrowingCache, StatelessDecoder
 from edgevision.errors import UsageError, UserError
+from edgevision.jsonfiles import text_setting
 from edgevision.models import decoder_lm
 from edgevision.pretrained import LanguageModel, load
+from edgevision.stacked import StackedDecoder
+
+CONTEXT = 2048
 
 ONNX_NAMES = {
     "float32": "model.onnx",
@@ -113,23 +117,39 @@ def export_language(
     precision: str | None = None,
     force: bool = False,
     quantize: str | None = None,
+    context: int | None = None,
 ) -> list[Path]:
     """Write the language model in `path` for each target; gives the paths of the artefacts.
 
+    Args:
+        context: tokens that a Core ML package keeps; default the model's, CONTEXT at most.
+
     Raises:
-        UsageError: an unknown target, precision or quantization.
+        UsageError: an unknown target, precision or quantization, or more context than the model has.
         UserError: the model cannot be loaded.
     """
-    if wrong := sorted(set(targets) - {"onnx"}):
-        raise UsageError(f"a language model cannot be exported to {wrong[0]!r}", hint="choose onnx")
+    schemes = ("int8", "int4") if "onnx" in targets else ("int8", "int4", "palette4", "palette6", "palette8")
     for name, value, known in (
+        *(("to", target, ("onnx", "coreml")) for target in targets),
         ("precision", precision, ("float32", "float16")),
-        ("quantize", quantize, ("int8", "int4")),
+        ("quantize", quantize, schemes),
     ):
         if value is not None and value not in known:
             raise UsageError(f"--{name} {value!r} is unknown", hint=f"choose from {', '.join(known)}")
     loaded = load(path)
-    return [to_onnx_folder(loaded, out, precision, force, quantize)]
+    if context is not None and not 2 <= context <= loaded.context:
+        raise UsageError(f"--context is {context:,}, expected 2 to the model's {loaded.context:,}")
+    context = context or min(loaded.context, CONTEXT)
+    name = str(loaded.config.get("model") or loaded.path.resolve().name)
+    package = out / f"{name}{f'_{quantize}' if quantize else ''}.mlpackage"
+    if "coreml" in targets:
+        claim(out, [package.name, *(name for name in FILES if not name.startswith("genai"))])
+    paths = []
+    if "onnx" in targets:
+        paths.append(to_onnx_folder(loaded, out, precision, force, quantize))
+    if "coreml" in targets:
+        paths.append(to_package(loaded, package, context, precision, force, quantize))
+    return paths
 
 
 def to_onnx_folder(
@@ -151,16 +171,42 @@ def to_onnx_folder(
     )
     name = ONNX_NAMES[quantize or precision or "float32"]
     claim(folder, [f"onnx/{name}", *FILES])
-    metadata = {
-        "task": "text-generation",
-        "source": f"{loaded.config.get('model_type')} from {loaded.path.name}",
-    }
+    metadata = {"task": "text-generation", "source": _source(loaded)}
     options: dict[str, Any] = {"precision": precision, "quantize": quantize, "metadata": metadata}
     if quantize is not None:
         options["calibration"] = [_sample(loaded, decoder)]
     path = cv.convert(graph, folder / "onnx" / name, overwrite=overwrite, **options)
     write_files(loaded, folder)
     return path
+
+
+def to_package(
+    loaded: LanguageModel,
+    path: Path,
+    context: int,
+    precision: str | None = None,
+    overwrite: bool = True,
+    quantize: str | None = None,
+) -> Path:
+    """The Core ML package, its cache a state, and the files of a tokenizer beside it.
+
+    Raises:
+        UserError: the layers of the model do not all keep keys and values of one shape.
+    """
+    decoder = StackedDecoder(loaded.model, context)
+    window = text_setting(loaded.config, "sliding_window")
+    entries = {"co.huggingface.exporters.name": path.stem}  # where swift-transformers looks
+    if decoder.windowed and window is not None:
+        entries["co.huggingface.exporters.sliding_window"] = str(window)
+    metadata = {"task": "text-generation", "source": _source(loaded), "user_defined": entries}
+    options: dict[str, Any] = {"precision": precision, "quantize": quantize, "metadata": metadata}
+    path = cv.convert(decoder.capture(), path, overwrite=overwrite, **options)
+    write_files(loaded, path.parent)
+    return path
+
+
+def _source(loaded: LanguageModel) -> str:
+    return f"{loaded.config.get('model_type')} from {loaded.path.name}"
 
 
 def write_files(loaded: LanguageModel, folder: Path) -> None:
@@ -223,4 +269,4 @@ def _sample(loaded: LanguageModel, decoder: ClientDecoder, length: int = 16) -> 
     return arrays | {slot.past: np.array(array.astype(mx.float32)) for slot, array in empty}
 
 
-__all__ = ["ClientDecoder", "export_language", "to_onnx_folder", "write_files"]
+__all__ = ["ClientDecoder", "export_language", "to_onnx_folder", "to_package", "write_files"]

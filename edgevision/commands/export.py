@@ -17,6 +17,12 @@ def export(
         str | None,
         typer.Option(help="int8 or int4; for Core ML palette4, palette6 or palette8 too."),
     ] = None,
+    context: Annotated[
+        int | None,
+        typer.Option(
+            help="Language models in Core ML: tokens of the cache; default the model's, 2,048 at most."
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace artefacts that are there.")] = False,
 ) -> None:
     """Write a trained model as ONNX and Core ML, and compare each with MLX.
@@ -26,10 +32,11 @@ def export(
       edgevision export runs/lenet --to onnx --to coreml --out exported/lenet
       edgevision export runs/lenet --to onnx --precision float16 --out exported/lenet
       edgevision export runs/lenet --to onnx --quantize int8 --out exported/lenet
-      edgevision export runs/shakespeare --to onnx --out exported/shakespeare
+      edgevision export runs/shakespeare --to onnx --to coreml --out exported/shakespeare
+      edgevision export Qwen3-0.6B-4bit --to coreml --context 1024 --out exported/qwen3
     """
     if any(run.glob("model*.safetensors")):
-        _export_text(run, to, out, precision, force, quantize)
+        _export_text(run, to, out, precision, force, quantize, context)
         return
     from converters import load
     from edgevision import runs
@@ -50,13 +57,19 @@ def export(
 
 
 def _export_text(
-    model: Path, to: list[str], out: Path, precision: str | None, force: bool, quantize: str | None
+    model: Path,
+    to: list[str],
+    out: Path,
+    precision: str | None,
+    force: bool,
+    quantize: str | None,
+    context: int | None,
 ) -> None:
     from converters import load
     from edgevision.export_language import export_language
     from edgevision.inference.language_agreement import language_agreement
 
-    for path in export_language(model, to, out, precision, force, quantize):
+    for path in export_language(model, to, out, precision, force, quantize, context):
         result = language_agreement(model, path)
         typer.echo(f"{path}: {result['told']}")
         if quantize is not None:

@@ -12,7 +12,9 @@ from edgevision.inference.generation import Writer
 from edgevision.inference.writers import open_writer
 
 TOKENS = 64
-TOLERANCES = {"model_fp16": 2e-2, "model_quantized": 0.2, "model_q4": 0.5}  # else 1e-3, of the largest logit
+TOLERANCES = {"_fp16": 2e-2, "_quantized": 0.2, "_int8": 0.2, "_palette8": 0.2}  # by the end of a name
+TOLERANCES |= dict.fromkeys(("_q4", "_int4", "_palette4", "_palette6"), 0.5)
+EXACT, HALF = 1e-3, 2e-2  # other ONNX files, other Core ML packages; all of the largest logit
 
 
 def language_agreement(model: Path, artifact: Path, count: int = TOKENS) -> dict[str, Any]:
@@ -33,7 +35,8 @@ def language_agreement(model: Path, artifact: Path, count: int = TOKENS) -> dict
         )
     error = float(np.abs(expected - got).max())
     relative = error / float(np.abs(expected).max())
-    tolerance = TOLERANCES.get(artifact.stem, 2e-2 if artifact.suffix == ".mlpackage" else 1e-3)
+    otherwise = HALF if artifact.suffix == ".mlpackage" else EXACT
+    tolerance = next((t for end, t in TOLERANCES.items() if artifact.stem.endswith(end)), otherwise)
     same = int((expected.argmax(axis=-1) == got.argmax(axis=-1)).sum())
     verdict = "agrees with MLX" if relative <= tolerance else "DIFFERS from MLX"
     return {

@@ -157,11 +157,13 @@ def _coreml(path: Path) -> Writer:
     folder, config, generation = _files_of(path)
     tokenizer = load_tokenizer(folder)
     model = load(path)
-    if not {"inputIds", "causalMask"} <= set(model.inputs) or "logits" not in model.outputs:
+    masks = {name: None for name in model.inputs if name.endswith("AttentionMask")}
+    if not {"inputIds", "fullAttentionMask", "keyCache", "valueCache"} <= set(model.inputs):
         raise UserError(
             f"{path} is no language model with a cache", hint="edgevision export RUN --to coreml writes one"
         )
-    context = text_setting(config, "n_positions") or text_setting(config, "max_position_embeddings")
+    if "slidingAttentionMask" in masks:
+        masks["slidingAttentionMask"] = text_setting(config, "sliding_window")
 
     class CoreMLEngine:
         def __init__(self) -> None:
@@ -169,14 +171,21 @@ def _coreml(path: Path) -> Writer:
 
         def __call__(self, ids: Sequence[int]) -> np.ndarray:
             total = self.length + len(ids)
-            seen = np.arange(self.length, total)[:, None] >= np.arange(total)[None]
-            mask = np.where(seen, 0.0, -np.inf).astype(np.float32)[None, None]
-            logits = model(state=self.state, inputIds=np.array([ids], np.int32), causalMask=mask)["logits"]
+            feeds = {name: _added_mask(self.length, total, window) for name, window in masks.items()}
+            logits = model(state=self.state, inputIds=np.array([ids], np.int32), **feeds)["logits"]
             self.length = total
             return logits[0, -1].astype(np.float32)
 
     ends = end_tokens(config, generation, tokenizer.end)
-    return Writer(CoreMLEngine, tokenizer, context, ends, model.runtime)
+    context = model[model.functions[0]].signature.dims["length"].high
+    return Writer(CoreMLEngine, tokenizer, context or 2048, ends, model.runtime)
+
+
+def _added_mask(past: int, total: int, window: int | None) -> np.ndarray:
+    """(1, 1, total - past, total) float16: 0 where the token of a row sees that of a column, else -65504."""
+    rows, columns = np.arange(past, total)[:, None], np.arange(total)[None]
+    seen = (rows >= columns) & (columns > rows - (window or total))
+    return np.where(seen, 0, np.finfo(np.float16).min).astype(np.float16)[None, None]
 
 
 __all__ = ["open_writer"]

@@ -22,6 +22,7 @@ from converters.sizes import is_static, sizes_in, substitute
 from converters.specs import Image
 from converters.storage import replacing_folder
 from converters.targets.coreml.blob import BlobFile
+from converters.targets.coreml.neural_engine import for_neural_engine
 from converters.targets.coreml.ranks import folded
 from converters.targets.coreml.rules import RULES
 from converters.targets.coreml.runtime_types import in_runtime_types
@@ -83,7 +84,7 @@ def write(graphs: Mapping[str, Graph], path: Path, options: Options) -> Path:
         raise ConversionError("several functions in one package came with iOS 18", hint="minimum_ios=18")
     graphs = {name: _without_empty(graph) for name, graph in graphs.items()}
     precision = options.precision or "float16"
-    blob = BlobFile(shared=len(graphs) > 1)
+    blob = BlobFile(shared=len(graphs) > 1 or options.layout is not None)
     functions = {name: _Function(graph, precision, options, blob) for name, graph in graphs.items()}
     labels = None if options.labels is None else list(options.labels)
     metadata = describe(graphs, labels, options.metadata, [array for _, array in blob.arrays])
@@ -132,6 +133,8 @@ def write_package(folder: Path, model: Any, blob: BlobFile) -> None:
 
 
 def _add_metadata(proto: Any, metadata: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    for name, text in given.get("user_defined", {}).items():
+        proto.userDefined[name] = str(text)
     proto.userDefined[KEY] = json.dumps(metadata)
     proto.shortDescription = str(given.get("description", ""))
     proto.versionString = str(given.get("version", ""))
@@ -146,11 +149,15 @@ def _refuse_empty(graph: Graph) -> None:
 
 
 def _without_empty(graph: Graph) -> Graph:
-    """Dimensions that may be 0 begin at 1: Core ML has no empty arrays."""
-    dims = {
-        name: replace(dim, low=max(1, dim.low)) if dim.sizes is None else dim
-        for name, dim in graph.dims.items()
-    }
+    """Dimensions that may be 0 begin at 1 where an array would be empty, which Core ML has not: `past` where
+    it is a size of its own, not where only `past + length` is."""
+    lowest = {name: dim.sizes[0] if dim.sizes else dim.low for name, dim in graph.dims.items()}
+    values = [*graph.inputs, *(value for node in graph.nodes for value in node.outputs)]
+    dims = dict(graph.dims)
+    for name, dim in dims.items():
+        smallest = {other: low if other == name else max(low, 1) for other, low in lowest.items()}
+        if lowest[name] == 0 and any(0 in substitute(value.shape, smallest) for value in values):
+            dims[name] = replace(dim, low=1)
     return graph.replace(dims=dims)
 
 
@@ -167,6 +174,7 @@ class _Function:
             return rule.why_not(ios, node, constants)
 
         graph = with_half_states(with_precision(graph, precision), ios)
+        graph = for_neural_engine(graph) if options.layout else graph
         self.graph = in_runtime_types(folded(legalize(spelled(graph), refusal)), ios)
         _refuse_empty(self.graph)
         self.kept = dict(self.graph.states)  # state to the output that it becomes
