@@ -51,6 +51,7 @@ FILES = (
     "report.html",
     "training.json",
     "checkpoints/latest",
+    "checkpoints/best.safetensors",
 )
 REPLACEMENT = "replacement"
 

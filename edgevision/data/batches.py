@@ -14,7 +14,7 @@ import numpy as np
 from edgevision.data import ImageSet
 
 Batch = tuple[np.ndarray, ...]
-Change = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+Change = Callable[[Batch, np.random.Generator], Batch]
 
 
 class Batches:
@@ -26,7 +26,7 @@ class Batches:
     Args:
         data: uint8 pictures and labels; they stay uint8.
         size: pictures per batch; the rest of an epoch that fills no batch is left out.
-        change: what is done to the pictures of a batch (N, H, W, C), with random numbers of that step.
+        change: what is done to a batch, (images (N, H, W, C), labels (N,)), with random numbers of that step.
         part: (number, count): of each batch only every `count`-th picture, from `number` on.
     """
 
@@ -46,14 +46,14 @@ class Batches:
         )
 
     def at(self, step: int) -> Batch:
-        """(uint8 images (B, H, W, C), labels (B,)) of step number `step`, from 0."""
+        """(uint8 images (B, H, W, C), labels (B,)) of a step, from 0, or what `change` makes of it."""
         epoch, index = divmod(step, self.per_epoch)
         chosen = self._order(epoch)[index * self.size : (index + 1) * self.size]
-        images, labels = self._data.images[chosen], self._data.labels[chosen]
+        batch: Batch = (self._data.images[chosen], self._data.labels[chosen])
         if self._change is not None:  # before the part is taken: the same pictures however many take part
-            images = self._change(images, np.random.default_rng((self.seed, 1, step)))
+            batch = self._change(batch, np.random.default_rng((self.seed, 1, step)))
         first, count = self._part
-        return images[first::count], labels[first::count]
+        return tuple(array[first::count] for array in batch)
 
 
 class Ahead:

@@ -13,7 +13,7 @@ import numpy as np
 from edgevision.data import ImageSet
 from edgevision.data.batches import Batch, Batches, normalized
 from edgevision.training import loop
-from edgevision.training.augmentation import changed
+from edgevision.training.augmentation import changed, changes_pictures
 from edgevision.training.distortion import distorted
 from edgevision.training.recipe import Recipe
 from edgevision.training.step import Measured
@@ -27,39 +27,52 @@ class Classification:
     unit = "images"
 
     def __init__(self, data: ImageSet, test: ImageSet, recipe: Recipe):
-        change = partial(changed, recipe=recipe) if recipe.crop or recipe.flip else None
+        change = partial(changed, recipe=recipe) if changes_pictures(recipe) else None
         self._batches = Batches(data, recipe.batch_size, recipe.seed, change)
         self._test, self._recipe = test, recipe
         self.per_step = self.answers = self._batches.size
         self.per_epoch = self._batches.per_epoch
 
     def at(self, step: int) -> Batch:
-        """uint8 pictures (B, H, W, C) and labels (B,)."""
+        """uint8 pictures (B, H, W, C) and labels (B,); where pictures are mixed, the second labels (B,) too,
+        and the shares (B,) of the first."""
         return self._batches.at(step)
 
     def loss(self, model: nn.Module, *batch: mx.array) -> Measured:
         """Cross-entropy in nats, after distortions."""
-        images, labels = batch
+        images, labels, *mixed = batch
         recipe = self._recipe
         pictures = normalized(images)
         if recipe.turn or recipe.stretch or recipe.shift:
             pictures = distorted(pictures, recipe.turn, recipe.stretch, recipe.shift)
         logits = model(pictures).astype(mx.float32)
-        loss = nn.losses.cross_entropy(
-            logits, labels, label_smoothing=recipe.label_smoothing, reduction="mean"
-        )
-        return loss, mx.sum(mx.argmax(logits, axis=-1) == labels)
+        losses = partial(nn.losses.cross_entropy, logits, label_smoothing=recipe.label_smoothing)
+        loss = losses(labels)
+        if mixed:
+            others, shares = mixed
+            loss = shares * loss + (1 - shares) * losses(others)
+        return mx.mean(loss), mx.sum(mx.argmax(logits, axis=-1) == labels)
 
     def measure(self, model: nn.Module, last: bool) -> dict[str, Any]:
         """accuracy: of the test pictures."""
         return {"accuracy": float((predict(model, self._test.images) == self._test.labels).mean())}
 
+    def score(self, measured: dict[str, Any]) -> float:
+        """The accuracy."""
+        return measured["accuracy"]
+
 
 def train(
-    model: nn.Module, data: ImageSet, test: ImageSet, recipe: Recipe, out: Path, resume: bool = False
+    model: nn.Module,
+    data: ImageSet,
+    test: ImageSet,
+    recipe: Recipe,
+    out: Path,
+    resume: bool = False,
+    **options: Any,
 ) -> dict[str, Any]:
     """`loop.train` on uint8 pictures and their labels."""
-    return loop.train(model, Classification(data, test, recipe), recipe, out, resume)
+    return loop.train(model, Classification(data, test, recipe), recipe, out, resume, **options)
 
 
 def predict(model: nn.Module, images: np.ndarray) -> np.ndarray:

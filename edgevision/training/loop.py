@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,11 +18,13 @@ from edgevision.allocator import kept_memory
 from edgevision.console import console
 from edgevision.data.batches import Ahead, Batch
 from edgevision.errors import UserError
-from edgevision.training import checkpoints
+from edgevision.training import checkpoints, memory
+from edgevision.training.best import Best
 from edgevision.training.optimizer import build_optimizer
 from edgevision.training.recipe import Recipe
+from edgevision.training.recomputed import recomputed_blocks
 from edgevision.training.step import Measured, Step
-from edgevision.training.watch import Metrics, draw_curve, peak_memory, progress_bar
+from edgevision.training.watch import Clock, Metrics, Watcher, draw_curve, peak_memory, progress_bar
 
 LOOK_EVERY = 50  # steps between two looks at the loss
 SAVE_EVERY = 500  # steps between two checkpoints
@@ -57,8 +59,20 @@ class Task(Protocol):
         """How good the model is; quicker where it is not the last time."""
         ...
 
+    def score(self, measured: dict[str, Any]) -> float:
+        """What `measure` found as one number, the larger the better."""
+        ...
 
-def train(model: nn.Module, task: Task, recipe: Recipe, out: Path, resume: bool = False) -> dict[str, Any]:
+
+def train(
+    model: nn.Module,
+    task: Task,
+    recipe: Recipe,
+    out: Path,
+    resume: bool = False,
+    memory_limit: int | None = None,
+    watchers: Sequence[Watcher] = (),
+) -> dict[str, Any]:
     """Train `model` in place; give what `task.measure` found, the loss, seconds, speed and bytes.
 
     `out` gets `metrics.jsonl`, `curve.png` and `checkpoints/`. With the same recipe, data and machine the
@@ -66,53 +80,61 @@ def train(model: nn.Module, task: Task, recipe: Recipe, out: Path, resume: bool 
 
     Args:
         resume: go on from the newest checkpoint in `out`, from the beginning where there is none.
+        memory_limit: bytes that MLX's arrays may take.
+        watchers: are told every record of `metrics.jsonl`.
 
     Raises:
         Interrupted: by Ctrl-C, after a checkpoint was written.
-        UserError: the loss or a weight is not a number; the last good checkpoint is kept.
+        UserError: the loss or a weight is not a number, or the limit is passed; the last good checkpoint is
+            kept.
     """
     steps = recipe.total_steps(task.per_epoch)
     optimizer = build_optimizer(recipe, steps)
     optimizer.init(model.trainable_parameters())
-    step = Step(model, optimizer, task.loss, recipe)
-    start, unseen = _restore(step, out) if resume else (0, [])
-    metrics = Metrics(out / "metrics.jsonl", keep_to_step=start)
-    earlier, began = metrics.seconds(), time.monotonic()
-    batches = Ahead(task.at, start, steps)
+    step, best = Step(model, optimizer, task.loss, recipe), Best(out, recipe)
+    start, unseen = _restore(step, best, out) if resume else (0, [])
+    metrics = Metrics(out / "metrics.jsonl", start, watchers)
+    batches = Ahead(task.at, start, start if best.exhausted else steps)
     measure_every = recipe.evaluate_every or task.per_epoch
-    found: dict[str, Any] = {}
-
-    def seconds() -> float:
-        return round(earlier + time.monotonic() - began, 3)
-
-    threads = blas.threads(recipe.blas_threads)
-    with progress_bar() as bar, deferred_interrupt() as interrupted, threads, kept_memory():
+    memory.respect(memory_limit)
+    with ExitStack() as during:
+        bar, interrupted = during.enter_context(progress_bar()), during.enter_context(deferred_interrupt())
+        during.enter_context(blas.threads(recipe.blas_threads))
+        during.enter_context(kept_memory())
+        during.enter_context(recomputed_blocks(model, recipe.recompute))
         shown = bar.add_task("training", total=steps, completed=start, told="")
+        clock = Clock(metrics.seconds())
         for done, batch in enumerate(batches, start + 1):
             unseen.append(step(*map(mx.array, batch)))
             mx.async_eval(unseen[-1])
             mx.eval(unseen[-IN_FLIGHT:][0])
-            if done % LOOK_EVERY == 0 or done == steps:
+            ends = done == steps
+            if done % LOOK_EVERY == 0 or ends:
                 seen = _look(unseen, task.answers, done)
-                metrics.write(step=done, **seen, seconds=seconds())
-                speed = (done - start) * task.per_step / (time.monotonic() - began)
-                told = [f"{name} {value:.3f}" for name, value in seen.items()]
-                told += [f"{speed:,.0f} {task.unit}/s", f"{peak_memory() / 2**20:,.0f} MiB"]
-                bar.update(shown, completed=done, told="  ".join(told))
-            if done % measure_every == 0 or done == steps:
-                found = step.measured(lambda model, last=done == steps: task.measure(model, last))
-                metrics.write(step=done, **{f"test_{name}": found[name] for name in found}, seconds=seconds())
-            if done % SAVE_EVERY == 0 or done == steps or interrupted:
-                checkpoints.save(out, done, _state(step, unseen))
-            if interrupted and done < steps:
+                metrics.write(step=done, **seen, seconds=clock.seconds())
+                bar.update(shown, completed=done, told=_told(seen, task, (done - start) / clock.own()))
+                memory.check(memory_limit, done)
+            if done % measure_every == 0 or ends:
+                found = step.measured(lambda model, last=ends: task.measure(model, last))
+                metrics.write(
+                    step=done, **{f"test_{k}": v for k, v in found.items()}, seconds=clock.seconds()
+                )
+                step.measured(lambda model, at=done, found=found: best.note(at, task.score(found), model))
+                ends = ends or best.exhausted
+            if done % SAVE_EVERY == 0 or ends or interrupted:
+                checkpoints.save(out, done, _state(step, best, unseen))
+            if ends:
+                break
+            if interrupted:
                 raise Interrupted(
                     f"stopped after step {done} of {steps}",
                     hint="the same command with --resume goes on",
                     code=130,
                 )
     step.keep_average()
+    best.keep(model)
     draw_curve(metrics.records, out / "curve.png")
-    return _results(metrics, task, steps - start, time.monotonic() - began, batches.waited)
+    return _results(metrics, task, best, start, clock, batches.waited)
 
 
 def _look(unseen: list[Measured], answers: int, step: int) -> dict[str, float]:
@@ -131,29 +153,42 @@ def _look(unseen: list[Measured], answers: int, step: int) -> dict[str, float]:
     return told | ({"accuracy": hits / (len(losses) * answers)} if answers else {})
 
 
-def _results(metrics: Metrics, task: Task, steps: int, seconds: float, waited: float) -> dict[str, Any]:
-    """The newest measurements, and what this process needed for its steps."""
+def _told(seen: dict[str, float], task: Task, steps_per_second: float) -> str:
+    """The line beside the progress bar."""
+    told = [f"{name} {value:.3f}" for name, value in seen.items()]
+    speed = steps_per_second * task.per_step
+    return "  ".join([*told, f"{speed:,.0f} {task.unit}/s", f"{peak_memory() / 2**20:,.0f} MiB"])
+
+
+def _results(
+    metrics: Metrics, task: Task, best: Best, start: int, clock: Clock, waited: float
+) -> dict[str, Any]:
+    """What was measured of the weights that are kept, and what this process needed for its steps."""
+    last = metrics.last("step") or 0
+    kept = best.kept_step or last
+    steps = last - start
     return {
-        **metrics.newest("test_"),
+        **metrics.measured_at(kept),
+        "kept_step": kept,
         "loss": metrics.last("loss"),
         "seconds": metrics.seconds(),
-        f"{task.unit}_per_second": round(steps * task.per_step / seconds) if steps else None,
+        f"{task.unit}_per_second": round(steps * task.per_step / clock.own()) if steps else None,
         "cpu_seconds": round(time.process_time()),
-        "share_waiting_for_data": round(waited / seconds, 4) if steps else None,
+        "share_waiting_for_data": round(waited / clock.own(), 4) if steps else None,
         "peak_memory_bytes": peak_memory(),
     }
 
 
-def _state(step: Step, unseen: list[Measured]) -> dict[str, Any]:
+def _state(step: Step, best: Best, unseen: list[Measured]) -> dict[str, Any]:
     """All that the next step and the next look depend on, beside the recipe and the number of the step."""
-    tree = step.state()
+    tree = {**step.state(), "best": best.state()}
     if unseen:
         losses, hits = zip(*unseen, strict=True)
         tree["unseen"] = {"losses": mx.stack(list(losses)), "hits": mx.stack(list(hits))}
     return tree
 
 
-def _restore(step: Step, out: Path) -> tuple[int, list[Measured]]:
+def _restore(step: Step, best: Best, out: Path) -> tuple[int, list[Measured]]:
     """Put the newest checkpoint back; gives its step and what was measured since the last look."""
     found = checkpoints.load(out)
     if found is None:
@@ -161,6 +196,8 @@ def _restore(step: Step, out: Path) -> tuple[int, list[Measured]]:
         return 0, []
     number, tree = found
     step.restore(tree)
+    if tree.get("best"):
+        best.restore(tree["best"])
     console.print(f"resumed after step {number}")
     unseen = tree.get("unseen")
     return number, list(zip(unseen["losses"], unseen["hits"], strict=True)) if unseen else []

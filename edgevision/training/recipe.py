@@ -32,6 +32,11 @@ class Recipe:
         label_smoothing: probability that is spread over all classes.
         turn, stretch, shift: how far pictures are distorted (`edgevision.training.distortion`).
         crop: pixels that pictures are moved by at most. flip: whether left and right are exchanged at random.
+        randaugment: number and strength (0 to 30) of random changes.
+        mixup, cutmix: their alpha, 0 for none; with both, one of them in each step.
+        recompute: compute blocks again for their gradients in place of keeping what they computed.
+        keep: the weights of the last step, or of the best measurement.
+        patience: measurements without a better one after which the training ends, None for any.
         evaluate_every: steps between two measurements, None for once an epoch.
         seed: of the weights, the order and the distortions.
         blas_threads: threads of a matrix product on Linux, None for one per core; more do not speed up a
@@ -59,9 +64,20 @@ class Recipe:
     shift: float = 0.0
     crop: int = 0
     flip: bool = False
+    randaugment: tuple[int, float] | None = None
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    recompute: bool = False
+    keep: Literal["last", "best"] = "last"
+    patience: int | None = None
     evaluate_every: int | None = None
     seed: int = 0
     blas_threads: int | None = 1
+
+    def __post_init__(self) -> None:
+        for name in ("betas", "randaugment"):  # JSON has lists
+            value = getattr(self, name)
+            object.__setattr__(self, name, tuple(value) if isinstance(value, list) else value)
 
     def total_steps(self, per_epoch: int) -> int:
         """Steps of the whole training, where an epoch has `per_epoch`."""

@@ -62,7 +62,7 @@ def begun(out: Path) -> dict[str, Any] | None:
     path = runs.live_folder(out) / "training.json"
     try:
         asked = json.loads(path.read_bytes())
-        Recipe(**asked["recipe"])
+        asked["recipe"] = asdict(Recipe(**asked["recipe"]))
         return {key: asked[key] for key in ("model", "variant", "data", "recipe", "machine")}
     except FileNotFoundError:
         return None

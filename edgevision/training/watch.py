@@ -7,8 +7,10 @@ import os
 import platform
 import subprocess
 import sys
+import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import mlx.core as mx
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -17,11 +19,34 @@ from converters.storage import replacing_file
 from edgevision.console import console
 
 
+class Watcher(Protocol):
+    """Hears what is recorded."""
+
+    def hear(self, record: dict[str, Any]) -> None:
+        """One record; it has a `step`."""
+        ...
+
+
+class Clock:
+    """Seconds of a training: of this process, and with those before it was resumed."""
+
+    def __init__(self, earlier: float):
+        self._earlier, self._began = earlier, time.monotonic()
+
+    def own(self) -> float:
+        """Since this process began to train."""
+        return max(time.monotonic() - self._began, 1e-9)
+
+    def seconds(self) -> float:
+        """Of the whole training, to the millisecond."""
+        return round(self._earlier + self.own(), 3)
+
+
 class Metrics:
     """Records as lines of JSON, flushed as they come; what came after the checkpoint is dropped on resume."""
 
-    def __init__(self, path: Path, keep_to_step: int = 0):
-        self.path = path
+    def __init__(self, path: Path, keep_to_step: int = 0, watchers: Sequence[Watcher] = ()):
+        self.path, self._watchers = path, watchers
         self.records = [r for r in read_metrics(path) if r["step"] <= keep_to_step] if keep_to_step else []
         with replacing_file(path) as new:
             new.write_text("".join(json.dumps(record) + "\n" for record in self.records))
@@ -31,15 +56,17 @@ class Metrics:
         self.records.append(record)
         with self.path.open("a") as file:
             file.write(json.dumps(record) + "\n")
+        for watcher in self._watchers:
+            watcher.hear(record)
 
     def last(self, name: str) -> Any:
         """The newest value of that name, None where there is none."""
         return next((record[name] for record in reversed(self.records) if name in record), None)
 
-    def newest(self, prefix: str) -> dict[str, Any]:
-        """The newest value of each name that begins so."""
-        merged = {name: value for record in self.records for name, value in record.items()}
-        return {name: value for name, value in merged.items() if name.startswith(prefix)}
+    def measured_at(self, step: int) -> dict[str, Any]:
+        """What was measured at a step: the values whose names begin with "test_"."""
+        found = next((r for r in reversed(self.records) if r["step"] == step and "loss" not in r), {})
+        return {name: value for name, value in found.items() if name.startswith("test_")}
 
     def seconds(self) -> float:
         """Training time up to the newest record."""

@@ -15,7 +15,7 @@ from tiny_set import TinySet, idx
 
 from edgevision.cli import main
 from edgevision.data import CLASSES, DATA_SETS, ImageSet, load
-from edgevision.data.batches import Ahead, Batches, normalized
+from edgevision.data.batches import Ahead, Batch, Batches, normalized
 from edgevision.data.cifar import read_jpegs
 from edgevision.data.idx import read_idx
 from edgevision.data.sources import Source, cache, locate
@@ -289,8 +289,9 @@ def test_images_and_labels_belong_together() -> None:
     assert images.ravel().tolist() == labels.tolist()
 
 
-def noisy(images: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    return images + random.integers(0, 9, images.shape, np.uint8)
+def noisy(batch: Batch, random: np.random.Generator) -> Batch:
+    images, labels = batch
+    return images + random.integers(0, 9, images.shape, np.uint8), labels
 
 
 def test_a_step_has_the_same_batch_whatever_came_before() -> None:

@@ -2,7 +2,10 @@
 
 import json
 import math
+import os
 import signal
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -73,15 +76,24 @@ def without_seconds(out: Path) -> list[dict]:
 
 
 @contextmanager
-def interrupt_after(seconds: float) -> Iterator[None]:
-    """Ctrl-C at a moment that the training does not choose."""
-    before = signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+def interrupt_after(seconds: float, out: Path) -> Iterator[None]:
+    """Ctrl-C at a moment that the training does not choose, after it has written something more."""
+    metrics, ended = out / "metrics.jsonl", threading.Event()
+    before = metrics.stat().st_size if metrics.exists() else 0
+
+    def interrupt() -> None:
+        while not ended.is_set() and not (metrics.exists() and metrics.stat().st_size > before):
+            time.sleep(0.001)
+        if not ended.wait(seconds):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        ended.set()
+        thread.join()
 
 
 def test_same_seed_same_bits(data: ImageSet, tmp_path: Path) -> None:
@@ -130,8 +142,11 @@ def test_resumed_is_as_if_never_stopped(data: ImageSet, tmp_path: Path, step: in
 def test_interrupts_save_and_say_how_to_go_on(data: ImageSet, tmp_path: Path) -> None:
     recipe = replace(RECIPE, steps=3_000)
     straight = train(data, tmp_path / "straight", recipe)
-    for index, seconds in enumerate((0.15, 0.2, 0.25)):
-        with interrupt_after(seconds), pytest.raises(loop.Interrupted, match="stopped after step") as caught:
+    for index, seconds in enumerate((0.0, 0.03, 0.06)):
+        with (
+            interrupt_after(seconds, tmp_path / "stopped"),
+            pytest.raises(loop.Interrupted, match="stopped after step") as caught,
+        ):
             train(data, tmp_path / "stopped", recipe, resume=index > 0)
         assert caught.value.code == 130
         assert "--resume" in str(caught.value.hint)
