@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 TARGETS = {"onnx": "converters.targets.onnx", "coreml": "converters.targets.coreml"}
 SUFFIXES = {".onnx": "onnx", ".mlpackage": "coreml"}
+LAYOUTS = (None, "neural-engine")
 PRECISIONS = (None, "float32", "float16")
 
 
@@ -34,6 +35,7 @@ class Options:
     minimum_ios: int = 18
     overwrite: bool = True
     quantize: str | None = None
+    layout: str | None = None
     quantization: Quantization | None = None
 
 
@@ -67,15 +69,17 @@ def convert(
         labels: class names, for a classifier.
         metadata: entries of the schema in `converters.metadata`.
         opset: 17 to 23. minimum_ios: 15 to 18. runtime: None for standard ONNX ops only.
+        layout: "neural-engine" lays transformers out as (B, C, 1, S), with convolutions for linear layers and
+            attention by head, as Apple published for the Neural Engine.
         overwrite: False raises OutputExists where the path is there.
 
     Raises:
         UnsupportedOp: lists everything that the target cannot express.
-        ConversionError: an option is unknown or not supported yet.
+        ConversionError: an option is unknown, or the target does not have it.
     """
     path = Path(path)
     chosen = _target(path, target)
-    _refuse_unreached(layout, runtime, precision)
+    _refuse_unknown(layout, runtime, precision, chosen)
     if isinstance(source, Graph):
         graphs: dict[str, Graph] = {"main": source}
     elif not callable(source):  # a module is a mapping as well
@@ -92,7 +96,7 @@ def convert(
         raise ConversionError("calibration= is for quantize=", hint='add quantize="int8"')
     if not graphs:
         raise ConversionError("there is no function to convert")
-    options = Options(precision, labels, metadata, opset, runtime, minimum_ios, overwrite, quantize)
+    options = Options(precision, labels, metadata, opset, runtime, minimum_ios, overwrite, quantize, layout)
     module = import_module(TARGETS[chosen])
     optimized = {
         name: module.refine(optimize(module.prepare(graph)), options) for name, graph in graphs.items()
@@ -130,9 +134,11 @@ def _target(path: Path, target: str | None) -> str:
     return chosen
 
 
-def _refuse_unreached(layout: Any, runtime: Any, precision: Any) -> None:
-    if layout is not None:
-        raise ConversionError(f"layout={layout!r} is not supported yet")
+def _refuse_unknown(layout: Any, runtime: Any, precision: Any, target: str) -> None:
+    if layout not in LAYOUTS:
+        raise ConversionError(f"layout={layout!r} is unknown", hint=f"use {' or '.join(map(repr, LAYOUTS))}")
+    if layout is not None and target != "coreml":
+        raise ConversionError(f"layout={layout!r} is for Core ML", hint="end the name in .mlpackage")
     if runtime not in (None, "onnxruntime"):
         raise ConversionError(f"runtime={runtime!r} is unknown", hint="use None or 'onnxruntime'")
     if precision not in PRECISIONS:

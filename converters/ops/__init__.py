@@ -3,6 +3,7 @@
 from converters.ops import (
     activation,
     attention,
+    channels,
     convolution,
     elementwise,
     indexing,
@@ -28,6 +29,7 @@ FAMILIES = (
     convolution,
     normalization,
     attention,
+    channels,
     rotary,
     activation,
     random,

@@ -6,7 +6,7 @@ values are rounded to the type of x, and weight and bias are applied in that typ
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -75,6 +75,14 @@ def _scaled(b: Builder, x: Value, eps: float, axes: tuple[int, ...]) -> Value:
     """x over the root of the mean of its squares."""
     squares = _mean(b, b("Square", x), axes)
     return b("Multiply", x, b("Rsqrt", b("Add", squares, scalar(b, eps, squares))))
+
+
+def standardized(
+    b: Builder, x: Value, vectors: Sequence[Value], eps: float, axis: int, centred: bool
+) -> Value:
+    """LayerNorm (RMSNorm where not `centred`) over any axis, in simpler ops; the vectors broadcast."""
+    y = (_standardize if centred else _scaled)(b, _wide(b, x), eps, (axis,))
+    return _affine(b, _narrow(b, y, x), tuple(vectors))
 
 
 def _expand_layer_norm(b: Builder, x: Value, *vectors: Value, eps: float) -> Value:

@@ -11,7 +11,7 @@ import converters as cv
 from converters.dtypes import is_float, numpy_dtype
 from converters.graph import Builder, Graph, Value
 from converters.lower import legalize
-from converters.ops import OPS, activation, attention, normalization, rotary
+from converters.ops import OPS, activation, attention, channels, normalization, rotary
 from converters.sizes import Shape, parse, substitute
 
 SIZES = {"B": 2, "L": 3, "P": 4}
@@ -125,16 +125,28 @@ ACTIVATIONS = [
     Fused("LogSoftmax", ("B,7,5",), {"axis": 1}),
 ]
 REPEATS = [Fused("Repeat", ("B,3,L,5",), {"repeats": times}) for times in ((1, 1, 2, 3), (1, 2, 1, 1))]
-ROWS = [*ATTENTIONS, *ROTATIONS, *NORMS, *ACTIVATIONS, *REPEATS]
+BY_CHANNELS = [
+    Fused("ChannelMatmul", ("B,8,1,L", "B,L,1,L + P")),
+    *(Fused("ChannelLayerNorm", ("B,6,1,L", *["6"] * count), {"eps": 1e-5}) for count in range(3)),
+]
+ROWS = [*ATTENTIONS, *ROTATIONS, *NORMS, *ACTIVATIONS, *REPEATS, *BY_CHANNELS]
 HALF = [
     Fused(row.op, row.operands, row.attrs, dtype=dtype)
-    for row in (ATTENTIONS[0], ATTENTIONS[-2], ROTATIONS[0], *NORMS[:5], NORMS[-1], *ACTIVATIONS)
+    for row in (
+        ATTENTIONS[0],
+        ATTENTIONS[-2],
+        ROTATIONS[0],
+        *NORMS[:5],
+        NORMS[-1],
+        *ACTIVATIONS,
+        *BY_CHANNELS,
+    )
     for dtype in ("float16", "bfloat16")
 ]
 
 
 def test_every_fused_op_has_a_row():
-    families = (activation, attention, normalization, rotary)
+    families = (activation, attention, channels, normalization, rotary)
     assert {row.op for row in ROWS} == {op.name for family in families for op in family.OPS} | {"Repeat"}
 
 

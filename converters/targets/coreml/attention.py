@@ -106,19 +106,20 @@ def _spelled_out(b: Builder, m: Match) -> Value:
         return b(NAME, q, k, v, *rest, **attrs)
     seen = causal_mask(b, q.shape[2], k.shape[2])
     if rest and rest[0].dtype != "bool":
-        return b(NAME, q, k, v, b("Add", _added(b, seen, rest[0].dtype), rest[0]), **attrs)
+        return b(NAME, q, k, v, b("Add", added(b, seen, rest[0].dtype), rest[0]), **attrs)
     seen = b("LogicalAnd", seen, rest[0]) if rest else seen
     return b(NAME, q, k, v, seen, **attrs)
 
 
-def _added(b: Builder, seen: Value, dtype: str) -> Value:
+def added(b: Builder, seen: Value, dtype: str) -> Value:
+    """A mask of bool as numbers to add to the scores."""
     zero, hidden = b.constant(0, dtype=dtype), b.constant(HIDDEN.get(dtype, -1e30), dtype=dtype)
     return b("Select", seen, zero, hidden)
 
 
 def _with_added(b: Builder, m: Match) -> Value:
     q, k, v, mask = m.root.inputs
-    return b(NAME, q, k, v, _added(b, mask, q.dtype), **m.root.attrs)
+    return b(NAME, q, k, v, added(b, mask, q.dtype), **m.root.attrs)
 
 
 def _bool_mask(m: Match) -> str | None:
@@ -132,8 +133,9 @@ def _expanded(b: Builder, m: Match) -> Any:
     return expand(b, *m.root.inputs, **m.root.attrs)
 
 
+CACHED = (Rule("cached", op("CachedAttention"), _expanded),)
 RULES = (
-    Rule("cached", op("CachedAttention"), _expanded),
+    *CACHED,
     Rule("heads", op(NAME), _apart, lambda m: None if m.root.attrs["heads"] else "apart already"),
     Rule(
         "causal",
@@ -145,4 +147,4 @@ RULES = (
     Rule("grouped", op(NAME), _grouped, _unlike),
 )
 
-__all__ = ["NAME", "RULES"]
+__all__ = ["CACHED", "NAME", "RULES", "added"]

@@ -51,7 +51,7 @@ class BlobFile:
     def add(self, array: np.ndarray) -> int:
         """The offset of the record that this array will have."""
         if self.shared:
-            content = blake2b(f"{array.dtype} {array.shape}".encode())
+            content = blake2b(array.dtype.str.encode())
             content.update(np.ascontiguousarray(array).data)
             known = self.known.setdefault(content.digest(), self.end)
             if known != self.end:

@@ -31,4 +31,9 @@ def _linear(w: Writer, node: Node) -> None:
         w.emit("add", node, x=product, y=w.ref(bias[0]))
 
 
-RULES = {"Matmul": Lowering(_matmul), "Linear": Lowering(_linear)}
+def _channel_matmul(w: Writer, node: Node) -> None:
+    values = [w.ref(value) for value in node.inputs]
+    w.emit("einsum", node, values=values, equation="nchw,nwhu->nchu")
+
+
+RULES = {"ChannelMatmul": Lowering(_channel_matmul), "Matmul": Lowering(_matmul), "Linear": Lowering(_linear)}

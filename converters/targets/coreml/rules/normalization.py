@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from converters.dtypes import numpy_dtype
@@ -10,10 +12,10 @@ from converters.targets.coreml.rules.lowering import Lowering
 from converters.targets.coreml.writer import Writer
 
 
-def _layer_norm(w: Writer, node: Node) -> None:
+def _layer_norm(w: Writer, node: Node, axis: int = -1) -> None:
     x, *vectors = node.inputs
     names = dict(zip(("gamma", "beta"), (w.ref(vector) for vector in vectors), strict=False))
-    axes, epsilon = np.array([-1], np.int32), np.array(node.attrs["eps"], numpy_dtype(x.dtype))
+    axes, epsilon = np.array([axis], np.int32), np.array(node.attrs["eps"], numpy_dtype(x.dtype))
     w.emit("layer_norm", node, x=w.ref(x), axes=axes, **names, epsilon=epsilon)
 
 
@@ -24,4 +26,7 @@ def _refuse_layer_norm(ios: int, node: Node) -> str | None:
     return None
 
 
-RULES = {"LayerNorm": Lowering(_layer_norm, _refuse_layer_norm, constants=(1, 2))}
+RULES = {
+    "LayerNorm": Lowering(_layer_norm, _refuse_layer_norm, constants=(1, 2)),
+    "ChannelLayerNorm": Lowering(partial(_layer_norm, axis=1), _refuse_layer_norm, constants=(1, 2)),
+}
