@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
+from pathlib import Path
+from traceback import extract_tb
 from typing import Any
 
 import mlx.core as mx
@@ -212,7 +214,7 @@ class Tracer:
             except ConversionError:
                 raise
             except Exception as error:
-                raise CaptureError(_explain(error), hint=_cure(error)) from error
+                raise CaptureError(_explain(error) + _where(error), hint=_cure(error)) from error
             finally:
                 self.snapshot.restore()
         return trace
@@ -271,6 +273,13 @@ def _explain(error: Exception) -> str:
     if "Unable to get state for primitive" in text:
         return f"MLX cannot export one of the function's operations: {text}"
     return f"the function failed while it was traced: {type(error).__name__}: {text}"
+
+
+def _where(error: Exception) -> str:
+    """The last line of the user's own code that was running."""
+    inner = (str(Path(__file__).parent), str(Path(str(nn.__file__)).parents[1]))
+    frames = [f for f in extract_tb(error.__traceback__) if not f.filename.startswith(inner)]
+    return f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno}, {frames[-1].name})" if frames else ""
 
 
 def _cure(error: Exception) -> str | None:

@@ -208,6 +208,14 @@ def test_mistakes_are_explained(fn, message):
         cv.capture(fn, {"x": cv.Spec((2, 3))})
 
 
+def test_a_mistake_is_found_in_the_users_own_code():
+    def threshold(x: mx.array) -> float:
+        return float(x.max().item())  # type: ignore[arg-type]
+
+    with pytest.raises(cv.CaptureError, match=r"\(test_capture.py, line \d+, threshold\)"):
+        cv.capture(lambda x: nn.relu(x) - threshold(x), {"x": cv.Spec((2, 3))})
+
+
 def test_training_mode_is_refused_only_where_it_matters():
     with pytest.raises(cv.CaptureError, match=r"layers\.0 \(BatchNorm\) is in training mode"):
         cv.capture(nn.Sequential(nn.BatchNorm(3)), {"x": cv.Spec((2, 3))})
