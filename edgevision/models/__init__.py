@@ -10,6 +10,7 @@ from edgevision.errors import UsageError
 MODELS = {
     "lenet": "edgevision.models.lenet",
     "cnn": "edgevision.models.cnn",
+    "vit": "edgevision.models.vit",
     "decoder_lm": "edgevision.models.decoder_lm",
 }
 
