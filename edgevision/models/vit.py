@@ -26,7 +26,6 @@ import numpy as np
 
 from edgevision.errors import UsageError
 from edgevision.models.activations import gelu
-from edgevision.models.activations import gelu
 from edgevision.models.attention import Attention
 
 HEAD, BLOCKS = "head", "layers"  # what fine-tuning exchanges, and what it counts

@@ -1,6 +1,7 @@
 """ViT beside Hugging Face's: the same parameters, the same numbers; checkpoints go both ways."""
 
 import json
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
@@ -17,10 +18,14 @@ PARAMETERS = {"Ti": 5_717_416, "S": 22_050_664, "B": 86_567_656, "B/32": 88_224_
 LARGE = {"L": 304_326_632, "H": 632_045_800}
 
 
+def parameters(model) -> dict[str, mx.array]:
+    return dict(tree_flatten(model.parameters()))
+
+
 def randomized(config=CONFIG, seed=3):
     mx.random.seed(seed)
     model = vit.Model(config)
-    weights = [(name, mx.random.normal(w.shape, scale=0.2)) for name, w in tree_flatten(model.parameters())]
+    weights = [(name, mx.random.normal(w.shape, scale=0.2)) for name, w in parameters(model).items()]
     model.load_weights(weights)
     model.eval()
     return model
@@ -56,7 +61,7 @@ def count(config):
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_variants_have_the_papers_parameters(name):
     model = vit.Model(vit.VARIANTS[name])
-    assert sum(array.size for _, array in tree_flatten(model.parameters())) == PARAMETERS[name]
+    assert sum(array.size for array in parameters(model).values()) == PARAMETERS[name]
     assert count(vit.VARIANTS[name]) == PARAMETERS[name]
 
 
@@ -69,7 +74,7 @@ def test_transformers_loads_what_we_save_and_gives_the_same(tmp_path):
     model = randomized()
     model.save_pretrained(tmp_path, [f"kind {index}" for index in range(7)])
     other = theirs(tmp_path)
-    assert other.num_parameters() == sum(array.size for _, array in tree_flatten(model.parameters()))
+    assert other.num_parameters() == sum(array.size for array in parameters(model).values())
     assert other.config.id2label[3] == "kind 3"
     images = pictures()
     np.testing.assert_allclose(np.array(model(mx.array(images))), called(other, images), rtol=1e-5, atol=1e-5)
@@ -113,7 +118,7 @@ def test_a_backbone_alone_gets_a_new_head(tmp_path):
 
 def timm_folder(folder, model, **changes):
     """The weights of a model as timm names them, made by their definition."""
-    weights = dict(tree_flatten(model.parameters()))
+    weights = parameters(model)
     named = {"cls_token": weights["token"], "pos_embed": weights["positions"]}
     named["patch_embed.proj.weight"] = weights["patches.weight"].transpose(0, 3, 1, 2)
     named["patch_embed.proj.bias"] = weights["patches.bias"]
@@ -168,7 +173,7 @@ def test_another_architecture_lists_the_names(tmp_path):
 def test_missing_names_are_listed(tmp_path):
     model = randomized()
     model.save_pretrained(tmp_path)
-    weights = mx.load(str(tmp_path / "model.safetensors"))
+    weights: Any = mx.load(str(tmp_path / "model.safetensors"))
     del weights["vit.layernorm.bias"], weights["vit.encoder.layer.2.output.dense.weight"]
     mx.save_safetensors(str(tmp_path / "model.safetensors"), weights)
     with pytest.raises(UserError, match=r"missing layers\.2\.down\.weight, norm\.bias"):
@@ -216,7 +221,7 @@ def test_positions_for_another_size_are_hugging_faces(tmp_path, size):
     other, images = theirs(tmp_path), pictures(size)
     after = replace(CONFIG, image_size=size)
     larger = vit.Model(after)
-    weights = vit.refitted(dict(tree_flatten(model.parameters())), CONFIG, after)
+    weights = vit.refitted(parameters(model), CONFIG, after)
     larger.load_weights(list(weights.items()))
     larger.eval()
     expected = called(other, images, interpolate_pos_encoding=True)
@@ -242,7 +247,7 @@ def test_grey_pictures_give_what_they_gave_in_colour():
     model, images = randomized(), pictures(channels=1)
     after = replace(CONFIG, channels=1)
     grey = vit.Model(after)
-    grey.load_weights(list(vit.refitted(dict(tree_flatten(model.parameters())), CONFIG, after).items()))
+    grey.load_weights(list(vit.refitted(parameters(model), CONFIG, after).items()))
     expected = np.array(model(mx.array(np.repeat(images, 3, axis=-1))))
     np.testing.assert_allclose(np.array(grey(mx.array(images))), expected, rtol=1e-4, atol=1e-4)
 
