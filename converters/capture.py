@@ -21,7 +21,6 @@ from converters.dtypes import dtype_name
 from converters.errors import CaptureError, ConversionError, UnsupportedOp
 from converters.graph import Builder, Dim, Graph, Value
 from converters.patches import recordable
-from converters.ramps import Ramp
 from converters.records import decode, refusal
 from converters.sampling import general_traces
 from converters.sizes import Shape, sizes_in, substitute
@@ -279,7 +278,9 @@ def _where(error: Exception) -> str:
     """The last line of the user's own code that was running."""
     inner = (str(Path(__file__).parent), str(Path(str(nn.__file__)).parents[1]))
     frames = [f for f in extract_tb(error.__traceback__) if not f.filename.startswith(inner)]
-    return f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno}, {frames[-1].name})" if frames else ""
+    return (
+        f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno}, {frames[-1].name})" if frames else ""
+    )
 
 
 def _cure(error: Exception) -> str | None:
@@ -351,10 +352,4 @@ def _constant(b: Builder, constant: Any, names: Mapping[int, str]) -> Value:
         mx.eval(constant)
         name = names.get(address(constant), "constant") if constant.size else "constant"
         return b.constant(to_numpy(constant), name)
-    if isinstance(constant, Ramp):
-        return constant.build(b)
-    size, dtype, form = constant
-    value = b("Dimension", size=size, dtype=dtype)
-    if form == "reciprocal":
-        return b("Divide", b.constant(1, dtype=dtype), value)
-    return b(form, value) if form else value
+    return constant.build(b)

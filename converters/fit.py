@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
-from itertools import combinations, combinations_with_replacement
+from itertools import combinations, combinations_with_replacement, product
+from math import lcm
 
 from converters.sizes import AnySize, Monomial, combine
 
@@ -35,6 +36,32 @@ class Fitter:
         if key not in self._known:
             self._known[key] = values[0] if len(set(values)) == 1 else self._search(values)
         return self._known[key]
+
+    def fit_quotient(self, values: Sequence[Fraction]) -> tuple[AnySize, AnySize] | None:
+        """Top and bottom of a quotient that gives `values` at the samples: of two sums in one dimension, or
+        of two products; None where none does."""
+        for name in self.names:
+            sizes = [sample[name] for sample in self.samples]
+            rows = [[size, 1, -value] for size, value in zip(sizes, values, strict=True)]
+            found = solve(rows, [size * value for size, value in zip(sizes, values, strict=True)])
+            if found is not None:
+                scale = lcm(*(f.denominator for f in found))
+                slope, start, below = (f * scale for f in found)
+                return combine([((name,), slope), ((), start)]), combine(
+                    [((name,), Fraction(scale)), ((), below)]
+                )
+        monomials = [m for m in self._monomials(self.names) if len(m) <= 2]
+        for top, bottom in product(monomials[1:], monomials[1:]):
+            factors = {
+                value * _power(bottom, sample) / _power(top, sample)
+                for value, sample in zip(values, self.samples, strict=True)
+            }
+            if len(factors) == 1:
+                (factor,) = factors
+                return combine([(top, Fraction(factor.numerator))]), combine(
+                    [(bottom, Fraction(factor.denominator))]
+                )
+        return None
 
     def _search(self, values: Sequence[int]) -> AnySize | None:
         if not self._smooth(values):
@@ -97,7 +124,9 @@ def _power(monomial: Monomial, sizes: dict[str, int]) -> int:
     return result
 
 
-def solve(matrix: list[list[int]], values: list[int]) -> list[Fraction] | None:
+def solve(
+    matrix: Sequence[Sequence[int | Fraction]], values: Sequence[int | Fraction]
+) -> list[Fraction] | None:
     """The exact solution of an over-determined linear system, or None where none or many exist."""
     rows = [[Fraction(v) for v in (*row, value)] for row, value in zip(matrix, values, strict=True)]
     unknowns = len(matrix[0])

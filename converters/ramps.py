@@ -7,17 +7,19 @@ the dimensions.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from math import isfinite
+from fractions import Fraction
+from math import isfinite, lcm
 from typing import Any
 
 import numpy as np
 
-from converters.dtypes import numpy_dtype
+from converters.dtypes import is_float, numpy_dtype
 from converters.fit import Fitter
 from converters.graph import Builder, Value
-from converters.sizes import AnySize, Shape, Size, substitute
+from converters.ops.definition import size_as
+from converters.sizes import AnySize, Shape, substitute
 
 Number = int | float | bool
 
@@ -55,17 +57,36 @@ class Ramp:
         return total if total.shape == self.shape else b("Broadcast", total, shape=self.shape)
 
 
-FORMS = {
-    "": lambda v: v,
-    "reciprocal": lambda v: 1 / v if v else 0.0,
-    "Sqrt": lambda v: v * v,
-    "Rsqrt": lambda v: 1 / (v * v) if v else 0.0,
-}
+@dataclass(frozen=True)
+class Scalar:
+    """A number `form(top / bottom)` of sizes: 1 / (H * W), L ** -0.5, the step (N - 1) / (2 * N - 1)."""
+
+    top: AnySize
+    bottom: AnySize
+    dtype: str
+    form: str = ""
+
+    def at(self, sizes: Mapping[str, int]) -> np.ndarray:
+        """The number at given sizes."""
+        top, bottom = (float(substitute(size, sizes)) for size in (self.top, self.bottom))
+        ratio = top / bottom if bottom else float("inf") if top else float("nan")
+        number = {"": ratio, "Sqrt": max(ratio, 0.0) ** 0.5, "Rsqrt": ratio**-0.5 if ratio > 0 else 0.0}[
+            self.form
+        ]
+        with np.errstate(over="ignore", invalid="ignore"):
+            return np.asarray(number).astype(numpy_dtype(self.dtype))
+
+    def build(self, b: Builder) -> Value:
+        """The number computed from the sizes."""
+        wide = "float32" if is_float(self.dtype) else self.dtype  # a half holds no product of sizes
+        top, bottom = (size_as(b, size, wide) for size in (self.top, self.bottom))
+        number = top if self.bottom == 1 else b("Divide", top, bottom)
+        number = b(self.form, number) if self.form else number
+        return number if wide == self.dtype else b("AsType", number, dtype=self.dtype)
 
 
-def fit(arrays: Sequence[np.ndarray], fitter: Fitter) -> Ramp | tuple[Size, str, str] | None:
-    """What all arrays are, one per sample of the fitter: a ramp, or (size, dtype, form) of a scalar; None
-    where there is no such."""
+def fit(arrays: Sequence[np.ndarray], fitter: Fitter) -> Ramp | Scalar | None:
+    """What all arrays are, one per sample of the fitter; None where no formula gives them."""
     first = arrays[0]
     if first.ndim == 0:
         return _fit_scalars(arrays, fitter)
@@ -84,22 +105,63 @@ def fit(arrays: Sequence[np.ndarray], fitter: Fitter) -> Ramp | tuple[Size, str,
     return Ramp(tuple(size for size in shape if size is not None), first.dtype.name, start, steps)
 
 
-def _fit_scalars(arrays: Sequence[np.ndarray], fitter: Fitter) -> tuple[Size, str, str] | None:
-    values = [float(array) for array in arrays]
-    for form, undo in FORMS.items():
-        size = _fit_floats([undo(v) for v in values], fitter, exact=form == "")
-        if size is not None:
-            return size, arrays[0].dtype.name, form
+UNDONE = {"": lambda v: v, "Sqrt": lambda v: v * v, "Rsqrt": lambda v: 1 / (v * v) if v else 0.0}
+EXACT = {
+    "float32": 2.0**-22,
+    "float16": 2.0**-9,
+    "bfloat16": 2.0**-6,
+}  # twice the rounding of the element type
+
+
+def _fit_scalars(arrays: Sequence[np.ndarray], fitter: Fitter) -> Scalar | None:
+    values, dtype = [float(array) for array in arrays], arrays[0].dtype.name
+    if not all(map(isfinite, values)):
+        return None
+    for form, undo in UNDONE.items():
+        undone = [undo(value) for value in values]
+        for top, bottom in _ratios(undone, fitter, dtype, form == ""):
+            found = Scalar(top, bottom, dtype, form)
+            if all(is_near(found.at(sample), v) for sample, v in zip(fitter.samples, values, strict=True)):
+                return found
     return None
 
 
-def _fit_floats(values: Sequence[float], fitter: Fitter, exact: bool) -> Size | None:
-    rounded = [round(v) for v in values]
-    tolerance = 0 if exact else 1e-5
-    if any(abs(v - r) > tolerance * max(1, abs(r)) for v, r in zip(values, rounded, strict=True)):
-        return None
-    size = fitter.fit(rounded)
-    return size if isinstance(size, Size) else None
+def is_near(got: np.ndarray, value: float) -> bool:
+    tolerance = EXACT.get(got.dtype.name, 0)
+    return abs(float(got) - value) <= tolerance * abs(value)
+
+
+def _ratios(
+    values: Sequence[float], fitter: Fitter, dtype: str, exact: bool
+) -> Iterator[tuple[AnySize, AnySize]]:
+    """Tops and bottoms that may give the values: a polynomial over 1, 1 over a polynomial, a quotient."""
+    whole = [round(value) for value in values]
+    if all(abs(v - w) <= (0 if exact else 1e-5) * max(1, abs(w)) for v, w in zip(values, whole, strict=True)):
+        size = fitter.fit(whole)
+        if size is not None:
+            yield size, 1
+    if not is_float(dtype):
+        return
+    fractions = [_simplest(value, EXACT.get(dtype, 2.0**-22)) for value in values]
+    if all(fractions):
+        scale = lcm(*(f.numerator for f in fractions))
+        size = fitter.fit([int(scale / f) for f in fractions])
+        if size is not None:
+            yield scale, size
+    scale = lcm(*(f.denominator for f in fractions))
+    size = fitter.fit([int(f * scale) for f in fractions])
+    if size is not None:
+        yield size, scale
+    quotient = fitter.fit_quotient(fractions)
+    if quotient is not None:
+        yield quotient
+
+
+def _simplest(value: float, tolerance: float) -> Fraction:
+    """The fraction of the smallest denominator that rounds to the value."""
+    tried = (Fraction(value).limit_denominator(1 << digits) for digits in range(1, 17))
+    near = (one for one in tried if abs(float(one) - value) <= tolerance / 2 * abs(value))
+    return next(near, Fraction(value))
 
 
 def _step(array: np.ndarray, axis: int) -> Number:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 FAR = 4096  # the largest size that is tried
 FAR_ELEMENTS = 1 << 20  # of all inputs together
 FAR_WORK = 10**10  # multiplications
+NEAR_WORK = 10**9  # of the sizes that are always tried
 BRANCH_WORK = 10**11  # of the first size at which a function branches, which is seldom computed
 SMALLEST_BASE = 2  # the samples begin there unless a function branches above
 TOLERANCES = {"float16": 3e-3, "bfloat16": 3e-2}  # of the largest result; all else 1e-4
@@ -104,7 +105,7 @@ class General:
     def _around(self, name: str, size: int) -> Iterator[dict[str, int]]:
         """`size` of `name` with the other sizes near the sampled ones, then far from them: the highest that
         are allowed, or one at a time and less far, so that the inputs stay small."""
-        near = {**self.samples[0], name: size}
+        near = self._near(name, size)
         yield near
         beyond, highest = {}, {}
         for other, dim in self.bounds.items():
@@ -119,6 +120,14 @@ class General:
                 return
         alone = ({**near, other: beyond[other]} for other in self.bounds if other != name)
         yield from filter(self._is_quick, alone)
+
+    def _near(self, name: str, size: int) -> dict[str, int]:
+        """`size` of `name` with the other sizes as sampled, or small where that takes long to compute."""
+        near = {**self.samples[0], name: size}
+        if self._is_quick(near, NEAR_WORK):
+            return near
+        small = {n: d.sizes[0] if d.sizes else max(d.low, 2 * d.multiple) for n, d in self.bounds.items()}
+        return {**small, name: size}
 
     def _is_quick(self, sizes: dict[str, int], work: int = FAR_WORK) -> bool:
         """Whether the function can be computed at these sizes within seconds."""
@@ -156,7 +165,7 @@ class General:
         lowest = self.samples[0][name]
         for size in (self.base - 1, self.base // 2, self.base // 4, 2):
             tried = max(dim.low, size // dim.multiple * dim.multiple, dim.multiple)
-            if tried < lowest and self._disagreement(graph, {**self.samples[0], name: tried}) is not None:
+            if tried < lowest and self._disagreement(graph, self._near(name, tried)) is not None:
                 break
             lowest = min(lowest, tried)
         return lowest

@@ -6,12 +6,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import convolutional_models as cnn
+import dense_models as dense
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 import onnx
 import other_models as other
 import pytest
+import signal_models as signal
 import transformer_models as transformer
 from mlx.utils import tree_flatten
 
@@ -121,6 +123,14 @@ MODELS: dict[str, Model] = {
     ),
     "radiance field": Model(other.Field, {"x": ("r", "s", 3)}, ({"r": 1, "s": 1}, {"r": 9, "s": 6})),
     "WaveNet": Model(other.WaveNet, {"x": ("n", "t", 1)}, ({"n": 1, "t": 1}, {"n": 2, "t": 40})),
+    "Segformer": Model(dense.Segformer, OPEN, FREE),
+    "detector": Model(dense.Detector, OPEN, FREE),
+    "resized positions": Model(lambda: dense.PlacedViT("linear"), OPEN, FREE),
+    "cubic positions": Model(lambda: dense.PlacedViT("cubic"), OPEN, FREE),
+    "shifted windows": Model(dense.ShiftedWindows, OPEN, FREE),
+    "speech without padding": Model(
+        signal.Wav2Vec, {"x": ("n", "t")}, ({"n": 1, "t": 400}, {"n": 2, "t": 1200}), 4
+    ),
     "key points": Model(other.Keypoints, OPEN, FREE),
 }
 

@@ -19,6 +19,9 @@ CASES: dict[str, Callable[[mx.array], mx.array]] = {
     "a mask of ones": lambda x: mx.where(mx.array(np.ones(x.shape, bool)), x, 0),
     "infinite": lambda x: mx.maximum(x, mx.array(np.full(x.shape, -np.inf, np.float32))),
     "a list": lambda x: x[:, 0] + mx.array([2 * i for i in range(x.shape[0])]),
+    "a step between corners": lambda x: x[:, 0] * ((x.shape[0] - 1) / (2 * x.shape[0] - 1)),
+    "a quotient of both sizes": lambda x: x * (3 * x.shape[0] / x.shape[1]),
+    "one over many": lambda x: x * mx.array(1 / (x.shape[0] * x.shape[1]), mx.float16),
     "gathers": lambda x: x[mx.array(np.arange(x.shape[0])), mx.array(np.zeros(x.shape[0], np.int32))],
 }
 
