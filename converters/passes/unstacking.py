@@ -68,10 +68,13 @@ def _before_transpose(b: Builder, m: Match) -> tuple[Value, ...]:
 
 
 def _check_stacked(m: Match) -> str | None:
+    reason = _check_unit(m)
+    if reason is not None:
+        return reason
     before, after, axis = m["x"].shape, m["r"].shape, _axis(m.root)
     if len(before) != axis + 1 or before[:axis] != after[:axis] or not isinstance(before[-1], int):
         return "the axis is not the first of what the last one became"
-    return _check_unit(m)
+    return None
 
 
 def _before_reshape(b: Builder, m: Match) -> tuple[Value, ...]:

@@ -110,10 +110,22 @@ CASES: list[Case] = [
         Arg((2,)),
         ops="Add",
     ),
+    case("Slice backwards of one product", lambda x: (x @ mx.ones((4, 1)))[::-1], Arg((4,)), ops="Matmul"),
+    case(
+        "RightShift by what is no number of bits",
+        lambda x, y: (x >> y, x >> (x - x + 40)),
+        Arg((6,), "int64", [-7, 5, -1, 0, 2, -3]),
+        Arg((6,), "int64", [-3, -1, 33, 63, 1, 2]),
+    ),
     case(
         "Add a constant beyond 32 bits",
         lambda x: x + mx.array([2**40], mx.int64),
         Arg((2,), "int64"),
         refused={"coreml": "no integers beyond 32 bits"},
+    ),
+    case(
+        "Concatenate with nothing beside",
+        lambda x: (mx.concatenate([x, x[:, 4:]], 1), mx.concatenate([x[:, :0], x, x[:, 4:], -x], 1)),
+        Arg(("n", 4)),
     ),
 ]

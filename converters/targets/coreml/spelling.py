@@ -20,9 +20,17 @@ BITWISE = "BitwiseAnd|BitwiseOr|BitwiseXor|BitwiseInvert|LeftShift|RightShift"
 
 
 def _in_32_bits(b: Builder, m: Match) -> Value:
-    """Of 64 bits Core ML keeps 32."""
+    """Of 64 bits Core ML keeps 32; what is shifted by more is lost, but for the sign."""
     narrow = [b("AsType", value, dtype="int32") for value in m.root.inputs]
-    return b("AsType", b(m.root.op, *narrow, **m.root.attrs), dtype=m.root.output.dtype)
+    if m.root.op.endswith("Shift"):
+        value, steps = narrow
+        last, zero = b.constant(31, dtype="int32"), b.constant(0, dtype="int32")
+        fits = b("LogicalAnd", b("GreaterEqual", steps, zero), b("LessEqual", steps, last))
+        y = b(m.root.op, value, b("Select", fits, steps, last), **m.root.attrs)
+        y = y if m.root.op == "RightShift" else b("Select", fits, y, zero)
+    else:
+        y = b(m.root.op, *narrow, **m.root.attrs)
+    return b("AsType", y, dtype=m.root.output.dtype)
 
 
 def _on_dense_experts(b: Builder, m: Match) -> Value:

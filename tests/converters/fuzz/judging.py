@@ -57,7 +57,11 @@ def _coreml(graph: cv.Graph, folder: Path, opset: int) -> Run:
         for array in watched.evaluate(*arrays.values()).values():
             if not array.size:
                 raise Refused("Core ML has no empty arrays")
-            if array.dtype.kind in "iu" and array.dtype.itemsize == 8 and np.abs(array).max() >= 2**31:
+            if (
+                array.dtype.kind in "iu"
+                and array.dtype.itemsize == 8
+                and (array.max() >= 2**31 or array.min() < -(2**31))
+            ):
                 raise Refused("Core ML has no integers beyond 32 bits")
         return model(**arrays)
 
