@@ -3,6 +3,7 @@
 a = Slice(x, (0:2, 3:3))                        a = constant of shape (2, 0)
 y = Tanh(a)                             ->      y = constant of shape (2, 0)
 z = Reduce(y, kind=sum, axes=(1,))              z = constant: 0, 0
+c = Concatenate(a, b, y)                        c = Reshape(b)
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ def make_constant(graph: Graph) -> Graph:
     constants, nodes = dict(graph.constants), []
     for node in graph.nodes:
         if not node.outputs or not all(0 in value.shape for value in node.outputs):
-            nodes.append(node)
+            nodes.append(_without_empty(node))
             continue
         for value in node.outputs:
             sizes = tuple(size if isinstance(size, int) else 1 for size in value.shape)
@@ -31,3 +32,13 @@ def make_constant(graph: Graph) -> Graph:
                 constants[constant] = array
                 nodes.append(Node("Broadcast", (constant,), (value,), {"shape": value.shape}))
     return graph.replace(nodes=tuple(nodes), constants=constants)
+
+
+def _without_empty(node: Node) -> Node:
+    """A concatenation of what has elements; of one alone, the same array."""
+    if node.op != "Concatenate":
+        return node
+    kept = tuple(value for value in node.inputs if 0 not in value.shape)
+    if len(kept) == 1:
+        return Node("Reshape", kept, node.outputs, {"shape": kept[0].shape})
+    return Node(node.op, kept, node.outputs, node.attrs)
