@@ -170,15 +170,12 @@ def _pieces(
 
 
 def chat_prompt(tokenizer: Tokenizer, message: str) -> str:
-    """A message in the form that the model was trained on, by the template of its tokenizer, which runs in
-    Jinja's immutable sandbox: it is code that came with the model.
+    """A message in the form that the model was trained on, by the template of its tokenizer.
 
     Raises:
         UserError: there is no template, or it fails.
     """
-    from jinja2 import TemplateError
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
-
+    from edgevision.text.template import render
     from edgevision.text.tokenizer import token_text
 
     template = tokenizer.settings.get("chat_template")
@@ -187,19 +184,8 @@ def chat_prompt(tokenizer: Tokenizer, message: str) -> str:
         template = named.get("default")
     if not isinstance(template, str):
         raise UserError("the model has no chat template", hint="leave --chat out")
-
-    def complain(reason: str) -> None:
-        raise TemplateError(reason)
-
-    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
-    environment.globals["raise_exception"] = complain
     tokens = {name: token_text(tokenizer.settings.get(name)) or "" for name in ("bos_token", "eos_token")}
-    try:
-        return environment.from_string(template).render(
-            messages=[{"role": "user", "content": message}], add_generation_prompt=True, **tokens
-        )
-    except Exception as error:
-        raise UserError(f"the chat template fails: {error}") from error
+    return render(template, [{"role": "user", "content": message}], tokens)
 
 
 __all__ = ["Engine", "Text", "Writer", "chat_prompt", "generate", "prompt_tokens"]
