@@ -17,6 +17,7 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 
+from converters.complex_numbers import Operand, complex_constant, real_parts, unknown
 from converters.dtypes import dtype_name
 from converters.errors import CaptureError, ConversionError, UnsupportedOp
 from converters.graph import Builder, Dim, Graph, Value
@@ -299,7 +300,7 @@ def build(
 ) -> Graph:
     """The Graph of a (merged) trace."""
     b = Builder()
-    values: dict[str, Value] = {}
+    values: dict[str, Any] = {}  # a Value, or a Complex
     inputs = []
     for (key, _, _), (name, spec) in zip(trace.inputs, specs.items(), strict=True):
         values[key] = Value(name, spec.shape, spec.dtype)
@@ -314,8 +315,8 @@ def build(
         if reason is None:
             computed = decode(b, op, arguments, read, inferred)
         else:
-            computed = tuple(Value(op, shape, dtype) for shape, dtype in inferred)
-            missing.setdefault(reason, _nearest_weight(b, read))
+            computed = tuple(unknown(op, shape, dtype) for shape, dtype in inferred)
+            missing.setdefault(reason, _nearest_weight(b, real_parts(read)))
         values.update(zip((key for key, _, _ in results), computed, strict=True))
     if missing:
         raise UnsupportedOp.listing(missing)
@@ -328,6 +329,13 @@ def build(
             f"the name {', '.join(repeated)} stands for two inputs or outputs", hint="give outputs=[...]"
         )
     results = {name: values[key] for name, (key, _, _) in zip(chosen, trace.outputs, strict=True)}
+    ends = {**{value.name: value for value in inputs}, **results}
+    pairs = [name for name, value in ends.items() if value.dtype == "complex64"]
+    if pairs:
+        raise CaptureError(
+            f"{', '.join(pairs)} is of complex numbers, which no target passes in or out",
+            hint="take and return the real and the imaginary part as two arrays",
+        )
     graph = Graph(tuple(inputs), results, tuple(b.nodes), b.constants)
     graph.verify()
     return graph
@@ -347,9 +355,10 @@ def _nearest_weight(b: Builder, operands: Sequence[Value]) -> str:
     return ""
 
 
-def _constant(b: Builder, constant: Any, names: Mapping[int, str]) -> Value:
+def _constant(b: Builder, constant: Any, names: Mapping[int, str]) -> Operand:
     if isinstance(constant, mx.array):
         mx.eval(constant)
         name = names.get(address(constant), "constant") if constant.size else "constant"
-        return b.constant(to_numpy(constant), name)
+        array = to_numpy(constant)
+        return complex_constant(b, array, name) if array.dtype.kind == "c" else b.constant(array, name)
     return constant.build(b)

@@ -102,8 +102,6 @@ def refusal(
     b: Builder, name: str, arguments: tuple[Any, ...], inputs: tuple[Value, ...], results: Results
 ) -> str | None:
     """Why a record of a known primitive cannot be converted, or None."""
-    if any(dtype == "complex64" for _, dtype in results) or any(v.dtype == "complex64" for v in inputs):
-        return "complex numbers"
     if name in MODE_POSITION and arguments[MODE_POSITION[name]] != 0:
         return f"{QUANTIZATION_MODES[arguments[MODE_POSITION[name]]]} weights, use affine ones"
     if name == "RandomBits" and not _reaches_input(b, inputs[0]):

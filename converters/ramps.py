@@ -88,6 +88,8 @@ class Scalar:
 def fit(arrays: Sequence[np.ndarray], fitter: Fitter) -> Ramp | Scalar | None:
     """What all arrays are, one per sample of the fitter; None where no formula gives them."""
     first = arrays[0]
+    if first.dtype.kind == "c":
+        return None
     if first.ndim == 0:
         return _fit_scalars(arrays, fitter)
     if len({array.ndim for array in arrays}) > 1 or not all(a.size for a in arrays):

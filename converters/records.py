@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from converters import large_records
+from converters import complex_numbers, large_records
 from converters.errors import ShapeError
 from converters.graph import Builder, Value
 from converters.ops.definition import size_as
@@ -266,9 +266,11 @@ DECODERS: dict[str, Decoder] = {
 
 
 def refusal(
-    b: Builder, name: str, arguments: tuple[Any, ...], inputs: tuple[Value, ...], results: Results
+    b: Builder, name: str, arguments: tuple[Any, ...], inputs: tuple[Any, ...], results: Results
 ) -> str | None:
     """Why there is no op for a record, with the primitive's name, or None where `decode` has one."""
+    if complex_numbers.is_complex(inputs, results):
+        return complex_numbers.refusal(name, arguments, inputs)
     if name not in DECODERS:
         return name
     reason = large_records.refusal(b, name, arguments, inputs, results)
@@ -276,9 +278,11 @@ def refusal(
 
 
 def decode(
-    b: Builder, name: str, arguments: tuple[Any, ...], inputs: tuple[Value, ...], results: Results
-) -> tuple[Value, ...]:
+    b: Builder, name: str, arguments: tuple[Any, ...], inputs: tuple[Any, ...], results: Results
+) -> tuple[Any, ...]:
     """Add the nodes for one record to `b`; results are the recorded shapes and types of the outputs."""
+    if complex_numbers.is_complex(inputs, results):
+        return complex_numbers.decode(b, name, arguments, inputs, results, decode)
     computed = DECODERS[name](b, arguments, inputs, results)
     computed = computed if isinstance(computed, tuple) else (computed,)
     for value, (shape, dtype) in zip(computed, results, strict=True):

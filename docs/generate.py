@@ -12,7 +12,6 @@ TABLES = DOCS.parent / "tests" / "converters"  # of calls that the tests convert
 DECOMPOSITION = "a decomposition, which neither format has"
 ABSENT = {  # primitives of MLX that are recorded and not converted
     **dict.fromkeys(("Cholesky", "Eig", "Eigh", "Inverse", "QRF", "SVD", "LUF"), DECOMPOSITION),
-    "FFT": "complex numbers",
     "CustomKernel": "source code for one device",
     **dict.fromkeys(
         ("LayerNormVJP", "RMSNormVJP", "RoPEVJP"), "the backward direction, not part of inference"
@@ -23,6 +22,7 @@ SIGNS = {"native": "yes", "expanded": "in simpler ones", "no": "no"}
 
 def coverage_page() -> str:
     """What is converted: MLX's primitives and functions, the layers of mlx.nn, the compiler's own ops."""
+    from converters.complex_numbers import RULES
     from converters.records import DECODERS
 
     sys.path.insert(0, str(TABLES))
@@ -39,7 +39,7 @@ def coverage_page() -> str:
         "(inside, wider arrays are folded), and no array is empty.",
         "\n## Primitives of MLX",
         "\nWhat a trace of MLX can hold. Converted: "
-        + ", ".join(f"`{name}`" for name in sorted(DECODERS))
+        + ", ".join(f"`{name}`" for name in sorted({*DECODERS, *RULES, "FFT"}))
         + ".",
         _table(("not converted", "because"), _grouped(ABSENT)),
     ]

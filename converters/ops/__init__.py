@@ -6,6 +6,7 @@ from converters.ops import (
     channels,
     convolution,
     elementwise,
+    fourier,
     indexing,
     integer,
     linear,
@@ -32,6 +33,7 @@ FAMILIES = (
     channels,
     rotary,
     activation,
+    fourier,
     random,
 )
 OPS: dict[str, Op] = {op.name: op for family in FAMILIES for op in family.OPS}

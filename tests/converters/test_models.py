@@ -131,6 +131,12 @@ MODELS: dict[str, Model] = {
     "speech without padding": Model(
         signal.Wav2Vec, {"x": ("n", "t")}, ({"n": 1, "t": 400}, {"n": 2, "t": 1200}), 4
     ),
+    "mel spectrogram": Model(
+        signal.MelSpectrogram, {"x": ("n", "t")}, ({"n": 1, "t": 160}, {"n": 2, "t": 320})
+    ),
+    "long convolution": Model(signal.LongConvolution, {"x": ("n", "t", 8)}, LENGTHS),
+    "vocoder": Model(signal.Vocoder, {"x": ("n", "t", 8)}, LENGTHS),
+    "FNet": Model(signal.FourierMixer, {"x": ("n", "t", 16)}, LENGTHS),
     "key points": Model(other.Keypoints, OPEN, FREE),
 }
 
