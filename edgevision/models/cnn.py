@@ -8,10 +8,15 @@ Letters: B batch, H height, W width, C channels; arrays are NHWC.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import mlx.core as mx
 import mlx.nn as nn
+
+from edgevision.errors import UsageError
+
+HEAD, BLOCKS = "head", "stages"  # what fine-tuning exchanges, and what it counts
 
 
 @dataclass(frozen=True)
@@ -26,7 +31,7 @@ class Config:
 
 VARIANTS = {
     "small": Config(),
-    "tiny": Config(widths=(16, 32, 64)),
+    "tiny": Config(widths=(32, 64, 128)),
     "wide": Config(widths=(64, 128, 256)),
 }
 
@@ -73,9 +78,34 @@ class Model(nn.Module):
         return self.head(mx.max(x, axis=(1, 2)))
 
 
+def refitted(weights: Mapping[str, mx.array], before: Config, after: Config) -> dict[str, mx.array]:
+    """The weights of a model for pictures with other channels; the head is left out where the number of
+    classes is another one."""
+    result = dict(weights)
+    if before.channels != after.channels:
+        first = "stages.0.widen.conv.weight"
+        result[first] = with_channels(result[first], after.channels)
+    if before.classes != after.classes:
+        del result["head.weight"], result["head.bias"]
+    return result
+
+
+def with_channels(kernels: mx.array, channels: int) -> mx.array:
+    """First-layer kernels (O, H, W, C) for pictures with another number of channels: grey pictures give what
+    the same in three channels gave.
+
+    Raises:
+        UsageError: neither number is 1.
+    """
+    if kernels.shape[-1] != 1 and channels != 1:
+        raise UsageError(f"kernels for {kernels.shape[-1]} channels cannot be made ones for {channels}")
+    grey = mx.sum(kernels, axis=-1, keepdims=True)
+    return mx.repeat(grey / channels, channels, axis=-1)
+
+
 def sanitize(weights: dict[str, mx.array]) -> dict[str, mx.array]:
     """Weights of another program under our names; there is no other format for this model."""
     return weights
 
 
-__all__ = ["VARIANTS", "Config", "Model", "sanitize"]
+__all__ = ["BLOCKS", "HEAD", "VARIANTS", "Config", "Model", "refitted", "sanitize", "with_channels"]

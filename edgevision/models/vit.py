@@ -27,6 +27,7 @@ import numpy as np
 from edgevision.errors import UsageError
 from edgevision.models.activations import gelu
 from edgevision.models.attention import Attention
+from edgevision.models.cnn import with_channels
 
 HEAD, BLOCKS = "head", "layers"  # what fine-tuning exchanges, and what it counts
 
@@ -207,19 +208,6 @@ def refitted(
     return result
 
 
-def with_channels(kernels: mx.array, channels: int) -> mx.array:
-    """First-layer kernels (O, H, W, C) for pictures with another number of channels: grey pictures give what
-    the same in three channels gave, and the other way round.
-
-    Raises:
-        UsageError: neither number is 1.
-    """
-    if kernels.shape[-1] != 1 and channels != 1:
-        raise UsageError(f"kernels for {kernels.shape[-1]} channels cannot be made ones for {channels}")
-    grey = mx.sum(kernels, axis=-1, keepdims=True)
-    return mx.repeat(grey / channels, channels, axis=-1)
-
-
 def resampled_positions(
     positions: mx.array, grid: int, extra: int, resampling: Resampling = "hugging_face"
 ) -> mx.array:
@@ -272,5 +260,4 @@ __all__ = [
     "refitted",
     "resampled_positions",
     "sanitize",
-    "with_channels",
 ]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import mlx.core as mx
+import mlx.nn as nn
 import mlx.optimizers as optim
 
 from edgevision.training.recipe import Recipe
@@ -13,8 +15,46 @@ from edgevision.training.recipe import Recipe
 Filter = Callable[[str, mx.array], bool]
 
 
-def build_optimizer(recipe: Recipe, steps: int) -> optim.Optimizer:
-    """Matrices and kernels with weight decay, vectors without; for Muon those inside blocks by themselves."""
+def build_optimizer(recipe: Recipe, steps: int, model: nn.Module | None = None) -> optim.Optimizer:
+    """Matrices and kernels with weight decay, vectors without; for Muon those inside blocks by themselves.
+
+    Args:
+        model: whose blocks the recipe's layer decay counts; without one it is left out.
+    """
+    blocks = 0 if model is None else _blocks_of(model)
+    if recipe.layer_decay == 1.0 or not blocks:
+        return optim.MultiOptimizer(*_kinds(recipe, steps))
+    kinds: list[optim.Optimizer] = []
+    filters: list[Filter] = []
+    for depth in range(blocks + 2):
+        share = recipe.layer_decay ** (blocks + 1 - depth)
+        rates = {name: share * getattr(recipe, name) for name in ("learning_rate", "muon_rate")}
+        own, chosen = _kinds(replace(recipe, **rates), steps)
+        kinds += own
+        filters += [_at_depth(depth, blocks, choose) for choose in (*chosen, lambda name, weight: True)]
+    return optim.MultiOptimizer(kinds, filters[:-1])
+
+
+def _blocks_of(model: nn.Module) -> int:
+    """How many blocks a model has, 0 where it has none."""
+    lists = [child for child in model.children().values() if isinstance(child, list)]
+    return max(map(len, lists), default=0)
+
+
+def _at_depth(depth: int, blocks: int, choose: Filter) -> Filter:
+    return lambda name, weight: depth_of(name, blocks) == depth and choose(name, weight)
+
+
+def depth_of(name: str, blocks: int) -> int:
+    """How far from the picture a parameter is: 0 before the blocks, 1 to `blocks` in them, one more after."""
+    first, *rest = name.split(".")
+    if rest and rest[0].isdecimal():
+        return 1 + int(rest[0])
+    return blocks + 1 if first in ("head", "norm") else 0
+
+
+def _kinds(recipe: Recipe, steps: int) -> tuple[list[optim.Optimizer], list[Filter]]:
+    """The optimizers, and which weights each but the last gets."""
     rate = schedule(recipe.learning_rate, recipe, steps)
 
     def general(decay: float) -> optim.Optimizer:
@@ -30,7 +70,7 @@ def build_optimizer(recipe: Recipe, steps: int) -> optim.Optimizer:
     if recipe.optimizer == "muon":
         muon = Muon(schedule(recipe.muon_rate, recipe, steps), weight_decay=recipe.weight_decay)
         kinds, filters = [muon, *kinds], [_is_inside, *filters]
-    return optim.MultiOptimizer(kinds, filters)
+    return kinds, filters
 
 
 class Muon(optim.Muon):
@@ -62,4 +102,4 @@ def _is_inside(name: str, weight: mx.array) -> bool:
     return weight.ndim in (2, 4) and any(part.isdigit() for part in name.split("."))
 
 
-__all__ = ["build_optimizer", "schedule"]
+__all__ = ["build_optimizer", "depth_of", "schedule"]

@@ -1,9 +1,15 @@
-"""How a model is trained: the numbers, in one frozen value."""
+"""How a model is trained: the numbers, in one frozen value. The recipes themselves are in
+`edgevision.recipes`, one file for each model."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any, Literal, get_args
+
+from edgevision.errors import UsageError
 
 Optimizer = Literal["adamw", "muon", "lion", "sgd"]
 
@@ -38,6 +44,9 @@ class Recipe:
         keep: the weights of the last step, or of the best measurement.
         patience: measurements without a better one after which the training ends, None for any.
         evaluate_every: steps between two measurements, None for once an epoch.
+        start: the run, folder or name of the trained model to begin with, None for a new one.
+        tune: which of its weights learn: all, head, last:N or lora:R (`edgevision.training.finetuning`).
+        layer_decay: each block learns so many times as fast as the one after it, and the first layer slowest.
         seed: of the weights, the order and the distortions.
         blas_threads: threads of a matrix product on Linux, None for one per core; more do not speed up a
             network as small as LeNet. The last bits depend on it.
@@ -71,6 +80,9 @@ class Recipe:
     keep: Literal["last", "best"] = "last"
     patience: int | None = None
     evaluate_every: int | None = None
+    start: str | None = None
+    tune: str = "all"
+    layer_decay: float = 1.0
     seed: int = 0
     blas_threads: int | None = 1
 
@@ -84,28 +96,73 @@ class Recipe:
         return self.epochs * per_epoch if self.steps is None else self.steps
 
 
-DIGITS = Recipe(turn=0.15, stretch=0.1, shift=1.5)
-PHOTOGRAPHS = Recipe(
-    epochs=11,
-    batch_size=128,
-    optimizer="muon",
-    muon_rate=0.015,
-    learning_rate=2e-3,
-    weight_decay=0.05,
-    label_smoothing=0.1,
-    crop=4,
-    flip=True,
-    side_by_side=2,
-)
-RECIPES: dict[tuple[str, str], Recipe] = {
-    ("cnn", "small"): PHOTOGRAPHS,
-    ("cnn", "tiny"): PHOTOGRAPHS,
-    ("cnn", "wide"): PHOTOGRAPHS,
-    ("lenet", "modern"): DIGITS,
-    ("lenet", "1998"): Recipe(epochs=14, turn=0.15, stretch=0.1, shift=1.5),
+def recipe_of(model: str, variant: str, data: str = "") -> Recipe:
+    """The recipe of a model's variant for a data set, else of the variant, else of the model.
+
+    For a person's own pictures the best weights are kept, as measured on the part that is held out.
+    """
+    from edgevision.data.folder import is_own
+
+    file = f"edgevision.recipes.{model}"
+    known: dict[str, Recipe] = import_module(file).RECIPES if find_spec(file) else {}
+    names = (f"{variant} {data}", data, variant, "")
+    recipe = next((known[name] for name in names if name in known), Recipe())
+    return replace(recipe, keep="best") if is_own(data) else recipe
+
+
+def settings_of(given: Sequence[str]) -> dict[str, Any]:
+    """ "NAME=VALUE" as fields of a recipe; values are written as in JSON, words without quotation marks.
+
+    Raises:
+        UsageError: a name or a value that a recipe does not have.
+    """
+    import json
+
+    found: dict[str, Any] = {}
+    kinds = {field.name: field.type for field in fields(Recipe)}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or name not in kinds:
+            raise UsageError(f"--set {text!r} names no setting", hint=f"choose from {', '.join(kinds)}")
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            found[name] = value
+        check_setting(name, found[name])
+    return found
+
+
+def check_setting(name: str, value: Any) -> None:
+    """UsageError where a recipe cannot have `value` there."""
+    default, choices = getattr(Recipe(), name), CHOICES.get(name)
+    kind = type(default) if default is not None else OPTIONAL[name]
+    if choices is not None:
+        right = value in choices
+    elif kind in (int, float):
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        right = number and value >= 0 and (kind is float or isinstance(value, int))
+    elif kind is tuple:
+        right = isinstance(value, list) and len(value) == 2
+    else:
+        right = isinstance(value, kind)
+    if not (right or (value is None and name in OPTIONAL)):
+        hint = f"choose from {', '.join(choices)}" if choices else f"it is of the kind {kind.__name__}"
+        raise UsageError(f"--set {name}={value!r} is not to be had", hint=hint)
+
+
+CHOICES = {
+    "optimizer": get_args(Optimizer),
+    "precision": ("float32", "bfloat16"),
+    "keep": ("last", "best"),
+}
+OPTIONAL: dict[str, type] = {  # whose default may be None
+    "steps": int,
+    "clip": float,
+    "average": float,
+    "randaugment": tuple,
+    "patience": int,
+    "evaluate_every": int,
+    "blas_threads": int,
 }
 
-
-def recipe_of(model: str, variant: str) -> Recipe:
-    """The recipe of a model's variant, or the default one."""
-    return RECIPES.get((model, variant), Recipe())
+__all__ = ["Recipe", "check_setting", "recipe_of", "settings_of"]
