@@ -243,7 +243,8 @@ class Tracer:
         for name, leaf in leaves:
             if not isinstance(leaf, mx.array):
                 raise CaptureError(
-                    f"output {name or 'output'} is {type(leaf).__name__}, not an mx.array",
+                    f"{f'output {name}' if name else 'what the function returns'} is {type(leaf).__name__}, "
+                    "not an mx.array",
                     hint="return arrays, or nested tuples, lists and dicts of arrays",
                 )
         if not leaves:
@@ -288,6 +289,12 @@ def _cure(error: Exception) -> str | None:
     text = str(error)
     if "Attempting to eval" in text or "Python scalars" in text:
         return "use mx.where, mx.take and other array operations instead of Python values"
+    if isinstance(error, TypeError) and "argument" in text and "missing" in text:
+        return (
+            "every array is an entry of `inputs`, in this order; bind what is no array with functools.partial"
+        )
+    if "boolean indices" in text:
+        return "how many places a mask picks is not known: use mx.where, or positions of a known number"
     return None
 
 
