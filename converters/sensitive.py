@@ -19,18 +19,12 @@ import numpy as np
 from converters.dtypes import is_float
 from converters.graph import Graph, Node, Value
 from converters.ops.elementwise import ELEMENTWISE
+from converters.ops.integer import STORED
 from converters.sizes import AnySize, product
 
 LONG_SUM, LONG_ROW = 1024, 4096
 HIDES = -1e4  # what is below is a mask
-TABLES = {
-    "Gather",
-    "GatherND",
-    "GatherAxis",
-    "LookUp",
-    "Dequantize",
-    "RandomBits",
-}  # rows of weights, or noise
+TABLES = STORED | {"Gather", "GatherND", "GatherAxis", "RandomBits"}  # weights, rows of weights, noise
 ROWS = {"Scan": LONG_SUM, "Softmax": LONG_ROW, "LogSoftmax": LONG_ROW, "LogSumExp": LONG_ROW}
 ROOTS = {"Sqrt", "Rsqrt", "Reshape", "Broadcast", "Transpose", "Log", "Reduce"}
 
@@ -46,15 +40,18 @@ def _positions(graph: Graph) -> set[Value]:
     """What is made of integers and sizes alone: positions, angles, the weights of an interpolation, and what
     is compared with them or rounded to integers."""
     signals = {value for value in graph.inputs if is_float(value.dtype)}
+    places = set(graph.inputs) - signals
     wide: set[Value] = set()
     for node in graph.nodes:
-        floats = [value for value in node.inputs if is_float(value.dtype)]
-        if node.op in TABLES or any(value in signals for value in floats):
+        if node.op in TABLES or any(value in signals for value in node.inputs):
             signals.update(node.outputs)
-        elif floats and all(value in graph.constants for value in floats) and node.op == "Select":
-            continue  # a mask
-        elif floats or is_float(node.outputs[0].dtype):
-            wide.update(node.outputs)
+        elif not node.inputs or any(value in places for value in node.inputs):
+            places.update(node.outputs)
+            floats = [value for value in node.inputs if is_float(value.dtype)]
+            if node.op == "Select" and all(value in graph.constants for value in floats):
+                continue  # a mask
+            if floats or is_float(node.outputs[0].dtype):
+                wide.update(node.outputs)
     return wide
 
 
