@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import mlx.core as mx
 import numpy as np
@@ -20,6 +20,7 @@ import converters as cv
 from converters.storage import claim, replacing_file
 from edgevision.data import load
 from edgevision.errors import UsageError
+from edgevision.inference.classifier import as_pixel_values
 from edgevision.inference.evaluation import unit_range
 from edgevision.runs import Run
 
@@ -39,16 +40,22 @@ TARGETS = ("onnx", "coreml")
 def metadata_of(run: Run) -> dict[str, Any]:
     """What every format carries of a run."""
     model, variant = run.config["model"], run.config["variant"]
+    height, width, _ = run.config["input"]["shape"]
     return {
         "task": "image-classification",
         "source": f"edgevision {model} ({variant}), trained on {run.config['data']}",
         "description": f"{model} ({variant}) trained on {run.config['data']}",
-        "preprocessing": {"size": run.config["input"]["shape"][:2], "color": "grey", "scale": 1 / 255},
+        "preprocessing": {"size": [height, width], "color": color_of(run), "scale": 1 / 255},
     }
 
 
+def color_of(run: Run) -> Literal["grey", "rgb"]:
+    """What pictures the model takes."""
+    return "grey" if run.config["input"]["shape"][2] == 1 else "rgb"
+
+
 def calibration_pictures(run: Run) -> list[np.ndarray]:
-    """Training pictures of the run's data set, (100, H, W, 1) each, in [0, 1].
+    """Training pictures of the run's data set, (100, H, W, C) each, in [0, 1].
 
     Raises:
         UserError: the data set is not there.
@@ -67,9 +74,9 @@ def to_onnx(run: Run, path: Path, precision: str | None = None, overwrite: bool 
 def to_coreml(
     run: Run, path: Path, precision: str | None = None, overwrite: bool = True, quantize: str | None = None
 ) -> Path:
-    """A classifier that takes a grey picture; Xcode previews it."""
+    """A classifier that takes a picture; Xcode previews it."""
     height, width, _ = run.config["input"]["shape"]
-    image = cv.Image(size=(height, width), color="grey", scale=run.config["input"]["scale"])
+    image = cv.Image(size=(height, width), color=color_of(run), scale=run.config["input"]["scale"])
     graph = cv.capture(run.model, {"image": image}, ["logits"])
     options: dict[str, Any] = {"labels": run.labels, "metadata": metadata_of(run), "overwrite": overwrite}
     return cv.convert(graph, path, precision=precision, quantize=quantize, **options)
@@ -78,6 +85,8 @@ def to_coreml(
 def takes_pixel_values(run: Run) -> Callable[[mx.array], mx.array]:
     """The model as image-classification clients call it: RGB (B, 3, H, W) in [0, 1] to logits."""
     weights = mx.array(GREY).reshape(1, 3, 1, 1)
+    if color_of(run) == "rgb":
+        return lambda pixel_values: run.model(pixel_values.transpose(0, 2, 3, 1))
 
     def classify(pixel_values: mx.array) -> mx.array:
         grey = mx.sum(pixel_values * weights, axis=1)  # (B, H, W)
@@ -98,8 +107,7 @@ def to_clients_onnx(
     claim(folder, [f"onnx/{name}", "config.json", "preprocessor_config.json"])
     options: dict[str, Any] = {"labels": run.labels, "metadata": metadata_of(run), "overwrite": overwrite}
     if quantize == "int8":
-        rgb = [np.repeat(picture.transpose(0, 3, 1, 2), 3, axis=1) for picture in calibration_pictures(run)]
-        options["calibration"] = rgb
+        options["calibration"] = [as_pixel_values(pictures) for pictures in calibration_pictures(run)]
     options |= {"precision": precision, "quantize": quantize}
     path = cv.convert(graph, folder / "onnx" / name, **options)
     for file, content in _client_files(run).items():
@@ -109,11 +117,12 @@ def to_clients_onnx(
 
 
 def _client_files(run: Run) -> dict[str, Any]:
-    """`model_type` only chooses the pipeline; transformers.js takes a plain CNN as "resnet"."""
+    """`model_type` only chooses the pipeline; transformers.js takes a plain CNN as "resnet". What the model
+    does to pixels beside the scale is in the graph."""
     height, width, _ = run.config["input"]["shape"]
     return {
         "config.json": {
-            "model_type": "resnet",
+            "model_type": "vit" if run.config["model"] == "vit" else "resnet",
             "architectures": [f"edgevision {run.config['model']}"],
             "id2label": {str(index): label for index, label in enumerate(run.labels)},
         },

@@ -3,6 +3,7 @@
     open_picture   a file of any size and mode -> upright 8-bit PIL image, L, RGB or RGBA
     digit_array    a picture of one digit      -> (1, 28, 28, 1) float32, white on black, as MNIST's
     fit_array      any picture                 -> (1, H, W, C) float32, scaled and cut to size
+    seen_as        one of these two            -> as a classifier of grey digits, or of colours, takes it
 
 What was done on the way (turned, inverted, cut) is said in words, for the person who gave the picture.
 """
@@ -158,6 +159,25 @@ def fit_array(image: Image.Image, size: int | tuple[int, int], color: str = "rgb
     return np.asarray(image, np.float32).reshape(1, height, width, -1) / np.float32(255)
 
 
+def seen_as(image: Image.Image, shape: tuple[int, int, int]) -> tuple[np.ndarray, str]:
+    """The picture as a classifier of pictures (H, W, C) takes it, (1, H, W, C), and in words what was done.
+
+    Grey of 28 x 28 is taken for MNIST's kind: a thing on a plain background.
+
+    Raises:
+        UserError: a grey picture shows nothing.
+    """
+    height, width, channels = shape
+    if (height, width, channels) == (28, 28, 1):
+        return digit_array(image)
+    notes = list(image.info.get("notes", ()))
+    as_it_is = image.size == (width, height)
+    notes.append(
+        f"{width} x {height}: taken as it is" if as_it_is else f"scaled and cut to {width} x {height}"
+    )
+    return fit_array(image, (height, width), "gray" if channels == 1 else "rgb"), "; ".join(notes)
+
+
 def _empty(image: Image.Image) -> UserError:
     source = image.info.get("source", "the picture")
     return UserError(f"there is no digit in {source}: nothing stands out from its background")
@@ -252,4 +272,4 @@ def _centred(ink: np.ndarray, size: int) -> np.ndarray:
     return np.round(canvas * 255).astype(np.uint8)
 
 
-__all__ = ["digit_array", "fit_array", "on_background", "open_picture"]
+__all__ = ["digit_array", "fit_array", "on_background", "open_picture", "seen_as"]

@@ -12,25 +12,26 @@ def classify(
     top: Annotated[int, typer.Option(min=1, help="Classes to show.")] = 5,
     json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
 ) -> None:
-    """The most probable classes of pictures. A digit may be white on black or black on white, of any size.
+    """The most probable classes of pictures of any size. A digit may be white on black or black on white.
 
     \b
     Examples:
       edgevision classify runs/lenet digit.png
       edgevision classify exported/lenet/lenet.mlpackage *.png --json
+      edgevision classify runs/vit photo.jpg
     """
     from json import dumps
 
     from edgevision.console import console, out, strip_escapes, table
     from edgevision.errors import UserError
     from edgevision.inference import open_classifier
-    from edgevision.pictures import digit_array, open_picture
+    from edgevision.pictures import open_picture, seen_as
 
     classifier = open_classifier(model)
     results, failed = [], 0
     for path in pictures:
         try:
-            array, note = digit_array(open_picture(path))
+            array, note = seen_as(open_picture(path), classifier.shape)
         except UserError as error:
             failed += 1
             console.print(f"edgevision: {strip_escapes(str(error))}", markup=False, soft_wrap=True)

@@ -19,11 +19,12 @@ class Classifier:
     """An opened model.
 
     Attributes:
-        logits: float32 pictures (N, 28, 28, 1) in [0, 1] to logits (N, classes).
+        logits: float32 pictures (N, H, W, C) in [0, 1] to logits (N, classes).
         labels: class names.
         kind: "run", "onnx" or "coreml".
         runtime: what computes, for reports.
         precision: of weights and arithmetic; "quantized" where they are codes.
+        shape: (H, W, C) of its pictures; one channel is grey, three are RGB.
     """
 
     logits: Callable[[np.ndarray], np.ndarray]
@@ -31,9 +32,10 @@ class Classifier:
     kind: str
     runtime: str
     precision: str = "float32"
+    shape: tuple[int, int, int] = (28, 28, 1)
 
     def top(self, image: np.ndarray, count: int = 5) -> list[dict[str, Any]]:
-        """The most probable classes of one picture (1, 28, 28, 1): `label` and `probability`, best first."""
+        """The most probable classes of one picture (1, H, W, C): `label` and `probability`, best first."""
         probabilities = softmax(self.logits(image))[0]
         order = np.argsort(-probabilities, kind="stable")[:count]
         return [{"label": self.labels[i], "probability": float(probabilities[i])} for i in order]
@@ -90,7 +92,9 @@ def _open_run(path: Path) -> Classifier:
     run = runs.load(path)
     device = "Metal" if mx.default_device() == mx.Device(mx.gpu) else "CPU"
     runtime = f"MLX {version('mlx')} ({device})"
-    return Classifier(lambda x: np.array(run.model(mx.array(x))), run.labels, "run", runtime)
+    height, width, channels = run.config["input"]["shape"]
+    shape = (int(height), int(width), int(channels))
+    return Classifier(lambda x: np.array(run.model(mx.array(x))), run.labels, "run", runtime, shape=shape)
 
 
 def _open_artifact(path: Path) -> Classifier:
@@ -109,7 +113,20 @@ def _open_artifact(path: Path) -> Classifier:
     kind = "onnx" if path.suffix == ".onnx" else "coreml"
 
     def logits(images: np.ndarray) -> np.ndarray:
-        fed = np.repeat(images, 3, axis=-1).transpose(0, 3, 1, 2) if name == "pixel_values" else images
-        return model(**{name: fed})[output]
+        return model(**{name: as_pixel_values(images) if name == "pixel_values" else images})[output]
 
-    return Classifier(logits, tuple(map(str, labels)), kind, model.runtime, precision)
+    shape = _shape(model.metadata.get("preprocessing"))
+    return Classifier(logits, tuple(map(str, labels)), kind, model.runtime, precision, shape)
+
+
+def as_pixel_values(images: np.ndarray) -> np.ndarray:
+    """Pictures (N, H, W, 1 or 3) as clients of image classifiers give them, RGB (N, 3, H, W)."""
+    return np.repeat(images, 3 // images.shape[-1], axis=-1).transpose(0, 3, 1, 2)
+
+
+def _shape(preprocessing: Any) -> tuple[int, int, int]:
+    """Of the pictures that an artefact takes, from what its metadata says."""
+    match preprocessing:
+        case {"size": [int(height), int(width)], "color": "grey" | "rgb" as color}:
+            return height, width, 1 if color == "grey" else 3
+    return 28, 28, 1
