@@ -15,6 +15,7 @@ import typer
 
 from edgevision.commands import (
     bench,
+    caption,
     classify,
     compare,
     data,
@@ -26,6 +27,7 @@ from edgevision.commands import (
     inspect,
     train,
 )
+from edgevision.commands import explain as explain_model
 
 # In the order of the help. A command is a function; a group is a `typer.Typer` with its name.
 COMMANDS: tuple[Callable[..., None], ...] = (
@@ -35,8 +37,10 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     export.export,
     compare.compare,
     inspect.inspect,
+    explain_model.explain,
     bench.bench,
     classify.classify,
+    caption.caption,
     generate.generate,
     filter.filter,
 )
