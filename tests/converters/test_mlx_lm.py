@@ -27,7 +27,7 @@ QUICK = {
 }  # fmt: skip
 # A loop over the tokens, or chunks of them: one token a step.
 STEPS = {
-    "bailing_hybrid", "bailing_moe_linear", "bailing_moe_v3", "jamba", "kimi_k3", "kimi_linear", "mamba",
+    "bailing_moe_linear", "bailing_moe_v3", "jamba", "kimi_k3", "kimi_linear", "mamba",
     "olmo_hybrid", "prism_hadamard_qwen35", "qwen3_5", "qwen3_5_moe", "qwen3_next", "recurrent_gemma",
     "rwkv7",
 }  # fmt: skip
