@@ -59,8 +59,8 @@ class Config:
 
 
 VARIANTS = {
-    "gpt2": Config("gpt2"),  # nanoGPT's CPU setting
-    "llama": Config("llama", key_value_heads=2),
+    "llama": Config("llama", key_value_heads=2),  # the sizes of nanoGPT's CPU setting
+    "gpt2": Config("gpt2"),  # that setting itself
     "gpt2-6x384": Config("gpt2", context=256, layers=6, heads=6, width=384, dropout=0.2),  # its GPU setting
     "llama-6x384": Config("llama", context=256, layers=6, heads=6, key_value_heads=2, width=384, dropout=0.2),
     "gpt2-124m": Config("gpt2", vocabulary=50257, context=1024, layers=12, heads=12, width=768),
