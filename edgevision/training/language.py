@@ -1,12 +1,12 @@
 """Training a language model: one function, with a compiled step.
 
 edgevision train decoder_lm --data tiny-shakespeare --out runs/shakespeare
-    nanoGPT's CPU setting (4 layers, 128 wide, context 64, 2,000 steps of 12 rows) with rotary positions, SwiGLU
-    and a higher learning rate, 746,880 parameters: held-out loss 1.740, perplexity 5.70; nanoGPT's README has
-    1.88 with 0.80 million. About 5 minutes on 2 cores that do nothing else.
+    nanoGPT's CPU setting (4 layers, 128 wide, context 64, 2,000 steps of 12 rows) with rotary positions,
+    SwiGLU and a higher learning rate, 746,880 parameters: held-out loss 1.740, perplexity 5.70; nanoGPT's
+    README has 1.88 with 0.80 million. 875 s on 2 cores that other programs used too.
 edgevision train decoder_lm --variant llama-6x384 --data tiny-shakespeare --out runs/shakespeare-large
-    its GPU setting (6 layers, 384 wide, context 256, 5,000 steps of 64 rows), for a GPU; not run by us. The mark
-    is nanoGPT's 1.47. gpt2 and gpt2-6x384 are nanoGPT's own architecture.
+    its GPU setting (6 layers, 384 wide, context 256, 5,000 steps of 64 rows); the mark is nanoGPT's 1.47. It
+    is for a GPU and was not run by us. gpt2 and gpt2-6x384 are nanoGPT's own architecture.
 """
 
 from __future__ import annotations
