@@ -159,7 +159,9 @@ def _calls(fn: Callable[..., Any], model: Artifact, name: str, calls: Sequence[M
 
 def _kept(array: np.ndarray, model: Artifact) -> np.ndarray:
     """What is left of a state in the type in which the artefact keeps it."""
-    return array if model.state_dtype is None else array.astype(model.state_dtype).astype(array.dtype)
+    if model.state_dtype is None or not is_float(array.dtype.name):
+        return array  # integers are kept exactly
+    return array.astype(model.state_dtype).astype(array.dtype)
 
 
 def _to_mlx(array: np.ndarray, dtype: str) -> Any:

@@ -10,11 +10,14 @@ position is hidden by the mask. B is 1: a runtime keeps one conversation in one 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
+import numpy as np
 
 import converters as cv
 from converters.graph import Graph
@@ -70,7 +73,8 @@ class StatefulDecoder:
         return {slot.past: slot.present for slot in self.slots}
 
     def __call__(self, ids: mx.array, position: mx.array, *states: mx.array) -> tuple[mx.array, ...]:
-        return self.growing.run(ids, states, FixedCache, position)
+        with _ranges_of_arrays(ids.shape[1], self.context):
+            return self.growing.run(ids, states, FixedCache, position)
 
     def capture(self, length: int | str) -> Graph:
         """The graph for `length` tokens a call, or any number up to the context."""
@@ -83,6 +87,32 @@ class StatefulDecoder:
     def empty(self) -> list[mx.array]:
         """The states before the first token."""
         return [mx.zeros(slot.spec.shape, getattr(mx, slot.spec.dtype)) for slot in self.slots]  # type: ignore[arg-type]
+
+
+@contextmanager
+def _ranges_of_arrays(length: int, context: int) -> Iterator[None]:
+    """`arange` with a position that is an array, as models spell it: from there on one for each of `length`
+    tokens; from a number on, the columns of a mask, of which there are always `context`."""
+
+    count = mx.arange
+
+    def counting(original: Callable[..., Any]) -> Callable[..., Any]:
+        def arange(*bounds: Any, **more: Any) -> Any:
+            if not any(isinstance(bound, mx.array) for bound in bounds):
+                return original(*bounds, **more)
+            start = bounds[0] if len(bounds) > 1 else 0
+            return count(length if isinstance(start, mx.array) else context - start) + start
+
+        return arange
+
+    before: list[tuple[Any, Any]] = [(module, module.arange) for module in (mx, np)]
+    try:
+        for module, original in before:
+            module.arange = counting(original)
+        yield
+    finally:
+        for module, original in before:
+            module.arange = original
 
 
 __all__ = ["FixedCache", "StatefulDecoder"]

@@ -4,6 +4,7 @@ a = Slice(x, (0:2, 3:3))                        a = constant of shape (2, 0)
 y = Tanh(a)                             ->      y = constant of shape (2, 0)
 z = Reduce(y, kind=sum, axes=(1,))              z = constant: 0, 0
 c = Concatenate(a, b, y)                        c = Reshape(b)
+d = ScatterAxis(b, indices, a)                  d = Reshape(b)
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import numpy as np
 from converters.dtypes import numpy_dtype
 from converters.graph import Graph, Node, Value
 from converters.sizes import is_static
+
+WRITES = {"SliceUpdate": 1, "DynamicSliceUpdate": 1, "ScatterAxis": 1, "ScatterND": 1}  # the operand written
 
 
 def make_constant(graph: Graph) -> Graph:
@@ -35,7 +38,9 @@ def make_constant(graph: Graph) -> Graph:
 
 
 def _without_empty(node: Node) -> Node:
-    """A concatenation of what has elements; of one alone, the same array."""
+    """A concatenation of what has elements; of one alone, the same array. What nothing is written into."""
+    if node.op in WRITES and 0 in node.inputs[WRITES[node.op]].shape:
+        return Node("Reshape", node.inputs[:1], node.outputs, {"shape": node.inputs[0].shape})
     if node.op != "Concatenate":
         return node
     kept = tuple(value for value in node.inputs if 0 not in value.shape)

@@ -101,6 +101,7 @@ CASES: list[Case] = [
             ("Reduce", "max", lambda x, y: (x.max(0), y.min(), x.min(axis=1, keepdims=True))),
             ("ArgReduce", "max", lambda x, y: (x.argmax(1), y.argmin(0))),
             ("ScatterND", "max", lambda x, y: (x.at[mx.array([1])].maximum(y[:1]), y.at[:1].minimum(x[:1]))),
+            ("Maximum", "and positions", lambda x, y: mx.maximum(x, x.argmax(1, keepdims=True)).max(0)),
             ("Scan", "max", lambda x, y: (mx.cummax(x, 1), mx.cummin(y, 0))),
         )
     ),
@@ -109,6 +110,9 @@ CASES: list[Case] = [
         lambda x: mx.cummax(mx.array([3, -1, 2], mx.int64), inclusive=False)[1:].astype(x.dtype) + x,
         Arg((2,)),
         ops="Add",
+    ),
+    case(
+        "AsType of large numbers", lambda x: x.astype(mx.float32), Arg((6,), "uint32", [2**31 + 129, *LARGE])
     ),
     case("Slice backwards of one product", lambda x: (x @ mx.ones((4, 1)))[::-1], Arg((4,)), ops="Matmul"),
     case(

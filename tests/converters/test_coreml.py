@@ -136,7 +136,6 @@ def test_a_state_is_updated_in_place(decoder, tmp_path):
     ("spec", "options", "message"),
     [
         (cv.Spec(("past", 4)), {}, "its size is fixed"),
-        (cv.Spec((3, 4), "int32"), {}, "float16 only"),
         (cv.Spec((3, 4)), {"minimum_ios": 17}, "states came with iOS 18"),
     ],
 )
@@ -149,6 +148,34 @@ def test_states_that_core_ml_cannot_keep(spec, options, message, tmp_path):
     )
     with pytest.raises(cv.ConversionError, match=message):
         cv.convert(graph, tmp_path / "m.mlpackage", **options)
+
+
+@pytest.mark.parametrize("dtype", ["int32", "int64", "uint32", "uint8", "bool"])
+def test_states_of_whole_numbers_are_kept_exactly(dtype, tmp_path):
+    """Core ML's states are float16, which ends at 65504 and holds whole numbers up to 2048."""
+    values = [0, 1, 2047, 2048, 2049, 65505, 2**22 - 1, 2**31 - 1, 7, 123456789]
+    signed = dtype in ("int32", "int64")
+    numbers = np.array([-v for v in values] if signed else values, np.int64).astype(dtype)
+
+    def step(x, kept, older):
+        return kept, older, x, kept
+
+    graph = cv.capture(
+        step,
+        {name: cv.Spec((10,), dtype) for name in ("x", "kept", "older")},
+        ["a", "b", "kept_after", "older_after"],
+        states={"kept": "kept_after", "older": "older_after"},
+    )
+    path = cv.convert(graph, tmp_path / "m.mlpackage")
+    verify(path)
+    model = cv.load(path)
+    state = model.new_state()
+    assert {array.dtype.name for array in state.values()} == {"float16"}
+    for wanted_a, wanted_b in (numbers * 0, numbers * 0), (numbers, numbers * 0), (numbers, numbers):
+        found = model(state=state, x=numbers)
+        np.testing.assert_array_equal(found["a"], wanted_a)
+        np.testing.assert_array_equal(found["b"], wanted_b)
+    assert cv.compare(step, path, [{"x": numbers}] * 3).ok
 
 
 def test_several_functions_need_ios_18(decoder, tmp_path):

@@ -190,10 +190,10 @@ class _Typer(Builder):
         if after.dtype == "bool":
             return self._truth(x)
         if before.dtype == "uint32" and dtype in FLOATS and not self._is_counted(before):
-            wide = self._cast(x, "float32")
-            below = self("Less", x, self.constant(0, dtype="int32"))
-            whole = self("Select", below, self("Add", wide, self.constant(2.0**32, dtype="float32")), wide)
-            return self._cast(whole, dtype)
+            half = self.constant(2**16, dtype="int32")  # both halves are exact in float32, and rounded once
+            high, low = self("Remainder", self("FloorDivide", x, half), half), self("Remainder", x, half)
+            high = self("Multiply", self._cast(high, "float32"), self.constant(2.0**16, dtype="float32"))
+            return self._cast(self("Add", high, self._cast(low, "float32")), dtype)
         y = self._cast(x, dtype)
         fits = before.dtype in ("bool", after.dtype) or (
             before.dtype == "uint8" and after.dtype.endswith("int16")
@@ -293,7 +293,8 @@ class _Typer(Builder):
         if node.op == "AsType":
             return not node.inputs[0].dtype.startswith("float") and self._is_counted(node.inputs[0])
         if node.op == "Maximum":
-            return any(self._is_counted(value) for value in node.inputs)
+            known = [self._is_counted(operand) for operand in node.inputs]
+            return all(known) if value.dtype == "uint32" else any(known)
         if node.op in ("Remainder", "FloorDivide"):
             return self._is_counted(node.inputs[1]) and (
                 node.op == "Remainder" or self._is_counted(node.inputs[0])

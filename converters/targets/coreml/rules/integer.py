@@ -2,7 +2,7 @@
 
 w = ScaleCodes(codes, scales)        8 bits, a scale for each output           iOS 16
 w = LookUp(codes, table)             4, 6 or 8 bits, a palette for the tensor  iOS 16
-w = Dequantize(words, scales, biases)    4 or 8 bits, a scale and a zero for each block, iOS 18
+w = Dequantize(words, scales, biases)    2 to 8 bits, a scale and a zero for each block, iOS 18
 """
 
 from __future__ import annotations
@@ -58,9 +58,9 @@ def _refuse_look_up(ios: int, node: Node) -> str | None:
 
 def _dequantize(w: Writer, node: Node) -> None:
     words, scales, biases = (w.graph.constants[value] for value in node.inputs)
-    bits = node.attrs["bits"]
+    bits = 4 if node.attrs["bits"] <= 4 else 8  # as codes are kept; of 2 and 3 bits there are none
     zeros = whole_zeros(scales, biases, bits)
-    codes = unpacked(words, bits)
+    codes = unpacked(words, node.attrs["bits"])
     if zeros is None:
         zeros = (-biases / np.where(scales != 0, scales, 1)).astype(scales.dtype)
     w.compressed(
@@ -69,9 +69,7 @@ def _dequantize(w: Writer, node: Node) -> None:
 
 
 def _refuse_dequantize(ios: int, node: Node) -> str | None:
-    if ios < 18:
-        return "weights in blocks came with iOS 18"
-    return None if node.attrs["bits"] in (4, 8) else f"blocks of {node.attrs['bits']} bits"
+    return "weights in blocks came with iOS 18" if ios < 18 else None
 
 
 RULES = {
