@@ -26,8 +26,8 @@ MAPS = 32  # of a layer
 BEGIN, END = "<!-- explained -->", "<!-- /explained -->"
 CAPTIONS = {
     "positions.png": "How alike the position embeddings are. Each small square belongs to one patch and "
-    "shows the cosine of its embedding with that of every other patch: orange alike, blue opposed. The embeddings "
-    "have one index; rows and columns were learnt.",
+    "shows the cosine of its embedding with that of every other patch: orange alike, blue opposed. The "
+    "embeddings have one index; rows and columns were learnt.",
     "filters.png": "What the first layer looks for.",
     "rollout.png": "The picture, and how much each patch counts for the answer (attention rollout).",
 }
