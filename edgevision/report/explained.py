@@ -118,7 +118,12 @@ def _vit_sheets(run: Run, image: np.ndarray) -> dict[str, np.ndarray]:
     counted = picture_maps.rollout(model, image)[0]
     seen = _rgb(image[0])
     scale = max(1, SIDE // seen.shape[0])
-    shares = (counted / counted.max()).repeat(model.config.patch_size, 0).repeat(model.config.patch_size, 1)
+    low, high = float(counted.min()), float(counted.max())
+    shares = (
+        ((counted - low) / max(high - low, 1e-12))
+        .repeat(model.config.patch_size, 0)
+        .repeat(model.config.patch_size, 1)
+    )
     lit = (seen * (0.15 + 0.85 * shares[..., None])).astype(np.uint8)
     return {
         "positions.png": sheet(squares, grid, max(1, 896 // (grid * grid + GAP * grid))),
