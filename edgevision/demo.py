@@ -23,7 +23,7 @@ from edgevision.inference.agreement import all_logits, compared
 from edgevision.inference.evaluation import unit_range
 from edgevision.pictures import digit_array, open_picture
 from edgevision.training.recipe import Recipe, recipe_of
-from edgevision.training.run import begun, train_run
+from edgevision.training.run import Plan, begun, train_run
 
 FORMAT = 1  # of results.json
 DATA = {"mnist": "MNIST", "digits": "drawn digits"}
@@ -108,7 +108,9 @@ def _train(folder: Path, data: str | None, epochs: int | None, force: bool) -> t
     recipe = Recipe(**before["recipe"]) if before else recipe_of("lenet", "modern")
     recipe = recipe if epochs is None else replace(recipe, epochs=epochs)
     chosen = data or (before["data"] if before else _available_data())
-    trained = train_run("lenet", "modern", chosen, recipe, folder, resume=before is not None, force=force)
+    trained = train_run(
+        Plan("lenet", "modern", chosen, recipe), folder, resume=before is not None, force=force
+    )
     return trained, recipe, chosen
 
 

@@ -52,6 +52,7 @@ FILES = (
     "training.json",
     "checkpoints/latest",
     "checkpoints/best.safetensors",
+    "tensorboard/events.out.tfevents.edgevision",
 )
 REPLACEMENT = "replacement"
 
@@ -81,6 +82,24 @@ def build(
     own = {field.name for field in fields(config)}
     config = replace(config, **{name: value for name, value in given.items() if name in own})
     return module.Model(config), asdict(config)
+
+
+def picture_shape(model: str, variant: str, side: int | None = None) -> tuple[int, int, int]:
+    """(H, W, C) of the pictures that a model takes: of `side` pixels, by default of the variant's own size.
+
+    Raises:
+        UsageError: the model has a fixed size.
+    """
+    config = models.find(model).VARIANTS[models.variant(model, variant)]
+    own = {field.name for field in fields(config)}
+    if "channels" not in own:
+        if side not in (None, 28):
+            raise UsageError(
+                f"{model} takes pictures of 28 x 28, not of {side}", hint="leave --image-size out"
+            )
+        return 28, 28, 1
+    pixels: int = side or getattr(config, "image_size", 64)
+    return pixels, pixels, 3
 
 
 def live_folder(path: Path) -> Path:

@@ -28,14 +28,17 @@ def evaluate(
     if is_language_model(model):
         _evaluate_text(model, data, json)
         return
+    from edgevision import runs
     from edgevision.console import out, table
-    from edgevision.data import load
+    from edgevision.data import load, load_as_trained
     from edgevision.inference import open_classifier
     from edgevision.inference.evaluation import data_of, evaluate_classifier
 
     classifier = open_classifier(model)
     name = data or data_of(model) or "mnist"
-    result = evaluate_classifier(classifier, load(name, "test"))
+    own = runs.is_run(model)
+    test = load_as_trained(runs.read_config(model), "test", data) if own else load(name, "test")
+    result = evaluate_classifier(classifier, test)
     if json:
         typer.echo(dumps({"data": name, **result}))
         return

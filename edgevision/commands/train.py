@@ -5,86 +5,162 @@ from typing import Annotated, Any
 
 import typer
 
+ModelArgument = Annotated[str, typer.Argument(help="Architecture: lenet, cnn, vit, decoder_lm.")]
+OutOption = Annotated[Path, typer.Option(help="Run folder to write.")]
+DataOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Data set: mnist, fashion-mnist, cifar10, digits; or a folder with one subfolder of "
+        "pictures for each class, or a CSV file. For decoder_lm tiny-shakespeare, or any text."
+    ),
+]
+VariantOption = Annotated[str | None, typer.Option(help="Variant; default: the model's first.")]
+EpochsOption = Annotated[int | None, typer.Option(min=1, help="Passes over the training set.")]
+StepsOption = Annotated[int | None, typer.Option(min=1, help="Steps, in place of epochs.")]
+BatchSizeOption = Annotated[
+    str | None,
+    typer.Option(help="Pictures, or rows of text, per step; auto finds the fastest that fits."),
+]
+LearningRateOption = Annotated[float | None, typer.Option(min=0, help="Highest learning rate.")]
+SeedOption = Annotated[
+    int | None, typer.Option(min=0, max=2**63 - 1, help="Seed of weights, order and distortions.")
+]
+StartOption = Annotated[
+    str | None,
+    typer.Option("--from", help="Begin with this run, or folder or name of a ViT of Hugging Face or timm."),
+]
+TuneOption = Annotated[
+    str | None, typer.Option(help="What of it learns: all (default), head, last:N or lora:R.")
+]
+LayerDecayOption = Annotated[
+    float | None, typer.Option(min=0, max=1, help="Each block learns so much slower than the next one.")
+]
+SettingsOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="Any other setting of the recipe; may be repeated."),
+]
+ImageSizeOption = Annotated[
+    int | None, typer.Option(min=8, help="Own pictures are scaled and cut to this many pixels.")
+]
+MemoryLimitOption = Annotated[str | None, typer.Option(help="Stop rather than take more memory, such as 4G.")]
+TensorboardOption = Annotated[
+    bool, typer.Option("--tensorboard", help="Write event files for TensorBoard into the run.")
+]
+TokenizerOption = Annotated[
+    str | None,
+    typer.Option(help="decoder_lm: characters (default), bpe, or a folder with tokenizer.json."),
+]
+VocabularyOption = Annotated[int | None, typer.Option(min=1, help="decoder_lm: tokens of bpe.")]
+ContextOption = Annotated[int | None, typer.Option(min=2, help="decoder_lm: tokens that it looks back.")]
+ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with the training in --out.")]
+ForceOption = Annotated[bool, typer.Option("--force", help="Replace the run in --out.")]
+
 
 def train(
-    model: Annotated[str, typer.Argument(help="Architecture: lenet, decoder_lm.")],
-    out: Annotated[Path, typer.Option(help="Run folder to write.")],
-    data: Annotated[
-        str | None,
-        typer.Option(
-            help="Data set: mnist (default), fashion-mnist, digits; for decoder_lm tiny-shakespeare, or any "
-            "text file or folder of text files."
-        ),
-    ] = None,
-    variant: Annotated[str | None, typer.Option(help="Variant; default: the model's first.")] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training set.")] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Steps, in place of epochs.")] = None,
-    batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Pictures, or rows of text, per step.")
-    ] = None,
-    learning_rate: Annotated[float | None, typer.Option(min=0, help="Highest learning rate.")] = None,
-    seed: Annotated[
-        int | None, typer.Option(min=0, max=2**63 - 1, help="Seed of weights, order and distortions.")
-    ] = None,
-    tokenizer: Annotated[
-        str | None,
-        typer.Option(help="decoder_lm: characters (default), bpe, or a folder with tokenizer.json."),
-    ] = None,
-    vocabulary: Annotated[int | None, typer.Option(min=1, help="decoder_lm: tokens of bpe.")] = None,
-    context: Annotated[int | None, typer.Option(min=2, help="decoder_lm: tokens that it looks back.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the training in --out.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace the run in --out.")] = False,
+    model: ModelArgument,
+    out: OutOption,
+    data: DataOption = None,
+    variant: VariantOption = None,
+    epochs: EpochsOption = None,
+    steps: StepsOption = None,
+    batch_size: BatchSizeOption = None,
+    learning_rate: LearningRateOption = None,
+    seed: SeedOption = None,
+    start: StartOption = None,
+    tune: TuneOption = None,
+    layer_decay: LayerDecayOption = None,
+    settings: SettingsOption = None,
+    image_size: ImageSizeOption = None,
+    memory_limit: MemoryLimitOption = None,
+    tensorboard: TensorboardOption = False,
+    tokenizer: TokenizerOption = None,
+    vocabulary: VocabularyOption = None,
+    context: ContextOption = None,
+    resume: ResumeOption = False,
+    force: ForceOption = False,
 ) -> None:
     """Train a model and write a run folder.
 
-    With --resume, options that are left out are those that the training was begun with.
+    With --resume, options that are left out are those that the training was begun with. Several processes
+    train together where mlx.launch starts them.
 
     \b
     Examples:
       edgevision train lenet --data mnist --out runs/lenet
       edgevision train lenet --variant 1998 --seed 1 --out runs/lenet-1998
       edgevision train lenet --out runs/lenet --resume
+      edgevision train vit --data photographs --out runs/photographs --tensorboard
+      edgevision train cnn --data cifar10 --set mixup=0.2 --set optimizer=sgd --out runs/cnn
+      edgevision train vit --from runs/vit --data fashion-mnist --tune lora:8 --out runs/fashion
       edgevision train decoder_lm --data tiny-shakespeare --out runs/shakespeare
       edgevision train decoder_lm --variant llama --data book.txt --tokenizer bpe --out runs/book
+      mlx.launch -n 2 -- edgevision train cnn --data cifar10 --out runs/cnn
     """
-    from dataclasses import replace
-
     from edgevision.errors import UsageError
-    from edgevision.models import variant as find_variant
-    from edgevision.training.recipe import Recipe, recipe_of
-    from edgevision.training.run import begun, train_run
 
     if epochs is not None and steps is not None:
         raise UsageError("--epochs and --steps exclude each other")
-    text = {"tokenizer": tokenizer, "vocabulary": vocabulary, "context": context}
-    if model == "decoder_lm":
-        _train_text(
-            {"variant": variant, "data": data, **text},
-            out,
-            resume,
-            force,
-            epochs=epochs,
-            steps=steps,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            seed=seed,
-        )
-        return
-    _refuse(model, text)
-    before = begun(out) if resume else None
-    chosen = find_variant(model, variant or (before["variant"] if before else None))
-    recipe = Recipe(**before["recipe"]) if before else recipe_of(model, chosen)
-    wishes = {
+    auto = batch_size == "auto"
+    if batch_size is not None and not auto and not (batch_size.isdecimal() and int(batch_size)):
+        raise UsageError(f"--batch-size {batch_size!r} is no number", hint="give a number, or auto")
+    recipe = {
         "epochs": epochs,
         "steps": steps,
-        "batch_size": batch_size,
+        "batch_size": int(batch_size) if batch_size and not auto else None,
         "learning_rate": learning_rate,
         "seed": seed,
     }
-    recipe = replace(recipe, **{name: value for name, value in wishes.items() if value is not None})
-    source = data or (before["data"] if before else "mnist")
-    result = train_run(model, chosen, source, recipe, out, resume, force)
-    typer.echo(f"{out}: test accuracy {result['test_accuracy']:.2%}, {result['seconds']:.0f} s of training")
+    text = {"tokenizer": tokenizer, "vocabulary": vocabulary, "context": context}
+    fine = {"start": start, "tune": tune, "layer_decay": layer_decay}
+    if model == "decoder_lm":
+        _refuse("networks of pictures", {"from": start, "tune": tune, "layer-decay": layer_decay})
+        _train_text({"variant": variant, "data": data, **text}, out, resume, force, **recipe)
+        return
+    _refuse("decoder_lm", text)
+    _train_pictures(
+        {"model": model, "variant": variant, "data": data, "image_size": image_size},
+        recipe | fine,
+        settings or [],
+        {"batch_auto": auto, "memory_limit": memory_limit, "tensorboard": tensorboard},
+        {"out": out, "resume": resume, "force": force},
+    )
+
+
+def _train_pictures(
+    what: dict[str, Any],
+    recipe: dict[str, Any],
+    settings: list[str],
+    machine: dict[str, Any],
+    place: dict[str, Any],
+) -> None:
+    from dataclasses import asdict
+
+    from edgevision.errors import UsageError
+    from edgevision.models import variant as find_variant
+    from edgevision.training.finetuning import kind_of_start
+    from edgevision.training.memory import bytes_of
+    from edgevision.training.recipe import Recipe, recipe_of, settings_of
+    from edgevision.training.run import Machine, Plan, begun, train_run
+
+    before = (begun(place["out"]) if place["resume"] else None) or {}
+    old = {"variant": None, "data": None, "image_size": None, **before}
+    given = {name: value for name, value in what.items() if value is not None}
+    what = {**old, **given}
+    if recipe["start"] is not None and not before:
+        if what["variant"] is not None:
+            raise UsageError("--from brings its variant", hint="leave --variant out")
+        what["variant"], side = kind_of_start(what["model"], recipe["start"])
+        what["image_size"] = what["image_size"] or side
+    variant = find_variant(what["model"], what["variant"])
+    data = what["data"] or {"lenet": "mnist"}.get(what["model"], "cifar10")
+    known = before["recipe"] if before else asdict(recipe_of(what["model"], variant, data))
+    wishes = {name: value for name, value in recipe.items() if value is not None} | settings_of(settings)
+    plan = Plan(what["model"], variant, data, Recipe(**{**known, **wishes}), what["image_size"])
+    limit = None if machine["memory_limit"] is None else bytes_of(machine["memory_limit"])
+    result = train_run(plan, **place, wishes=Machine(**{**machine, "memory_limit": limit}))
+    told = f"test accuracy {result['test_accuracy']:.2%}, {result['seconds']:.0f} s of training"
+    waited = result.get("share_waiting_for_data")
+    typer.echo(f"{place['out']}: {told}" + (f", {waited:.1%} of it waiting for data" if waited else ""))
 
 
 def _train_text(wishes: dict[str, Any], out: Path, resume: bool, force: bool, **recipe: Any) -> None:
@@ -100,9 +176,9 @@ def _train_text(wishes: dict[str, Any], out: Path, resume: bool, force: bool, **
     )
 
 
-def _refuse(model: str, options: dict[str, Any]) -> None:
+def _refuse(kind: str, options: dict[str, Any]) -> None:
     from edgevision.errors import UsageError
 
     for name, value in options.items():
         if value is not None:
-            raise UsageError(f"--{name} is for decoder_lm, not for {model}")
+            raise UsageError(f"--{name} is for {kind}")

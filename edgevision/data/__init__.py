@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -136,8 +139,7 @@ def load(name: str, split: str = "train", count: int | None = None) -> ImageSet:
         UserError: the files are not there, or damaged.
     """
     data = find(name)
-    if split not in SPLITS:
-        raise UsageError(f"split {split!r} is unknown", hint="choose train or test")
+    _check_split(split)
     if not data.sources:
         from edgevision.data.digits import draw
 
@@ -160,4 +162,33 @@ def load(name: str, split: str = "train", count: int | None = None) -> ImageSet:
     return ImageSet(images[:count, :, :, None], labels[:count].astype(np.int32), CLASSES[name])
 
 
-__all__ = ["CLASSES", "DATA_SETS", "ImageSet", "find", "load"]
+def load_as_trained(
+    config: Mapping[str, Any], split: str, data: str | None = None, count: int | None = None
+) -> ImageSet:
+    """A split of the data that a run was trained on, or of `data`; a person's own pictures in the run's size,
+    split as they were for it.
+
+    Args:
+        config: the content of the run's config.json.
+
+    Raises:
+        UsageError, UserError: as `load`.
+    """
+    from edgevision.data.folder import is_own, load_pictures
+
+    name = data or config["data"]
+    if not is_own(name):
+        return load(name, split, count)
+    _check_split(split)
+    height, width, channels = config["input"]["shape"]
+    pictures = load_pictures(Path(name), (height, width, channels), config["training"]["seed"])
+    part = pictures.train if split == "train" else pictures.test
+    return ImageSet(part.images[:count], part.labels[:count], part.classes)  # decoded, all of them
+
+
+def _check_split(split: str) -> None:
+    if split not in SPLITS:
+        raise UsageError(f"split {split!r} is unknown", hint="choose train or test")
+
+
+__all__ = ["CLASSES", "DATA_SETS", "ImageSet", "find", "load", "load_as_trained"]

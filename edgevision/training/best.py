@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from converters.storage import replacing_file
 from edgevision.training.recipe import Recipe
 
 WEIGHTS = "checkpoints/best.safetensors"
+LOWEST = -1e30  # below every score; a checkpoint holds no infinities
 
 
 class Best:
@@ -22,7 +22,7 @@ class Best:
 
     def __init__(self, live: Path, recipe: Recipe):
         self._path, self._recipe = live / WEIGHTS, recipe
-        self.score, self.step, self.stale = -inf, 0, 0
+        self.score, self.step, self.stale = LOWEST, 0, 0
 
     def note(self, step: int, score: float, model: nn.Module) -> None:
         """A measurement of `model`; the larger the score the better. The best weights are written."""
@@ -52,9 +52,7 @@ class Best:
             model.load_weights(str(self._path))
 
     def state(self) -> dict[str, Any]:
-        """For a checkpoint; empty before the first measurement."""
-        if not self.step:
-            return {}
+        """For a checkpoint."""
         return {"score": mx.array(self.score), "step": mx.array(self.step), "stale": mx.array(self.stale)}
 
     def restore(self, tree: dict[str, mx.array]) -> None:

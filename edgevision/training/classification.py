@@ -15,6 +15,7 @@ from edgevision.data.batches import Batch, Batches, normalized
 from edgevision.training import loop
 from edgevision.training.augmentation import changed, changes_pictures
 from edgevision.training.distortion import distorted
+from edgevision.training.group import Group
 from edgevision.training.recipe import Recipe
 from edgevision.training.step import Measured
 
@@ -28,7 +29,9 @@ class Classification:
 
     def __init__(self, data: ImageSet, test: ImageSet, recipe: Recipe):
         change = partial(changed, recipe=recipe) if changes_pictures(recipe) else None
-        self._batches = Batches(data, recipe.batch_size, recipe.seed, change)
+        group = Group()
+        self._batches = Batches(data, recipe.batch_size, recipe.seed, change, (group.number, group.size))
+        group.check_batch(self._batches.size)
         self._test, self._recipe = test, recipe
         self.per_step = self.answers = self._batches.size
         self.per_epoch = self._batches.per_epoch

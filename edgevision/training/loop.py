@@ -5,13 +5,14 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
+from rich.progress import Progress
 
 from edgevision import blas
 from edgevision.allocator import kept_memory
@@ -20,6 +21,7 @@ from edgevision.data.batches import Ahead, Batch
 from edgevision.errors import UserError
 from edgevision.training import checkpoints, memory
 from edgevision.training.best import Best
+from edgevision.training.group import Group, lost
 from edgevision.training.optimizer import build_optimizer
 from edgevision.training.recipe import Recipe
 from edgevision.training.recomputed import recomputed_blocks
@@ -88,44 +90,41 @@ def train(
         UserError: the loss or a weight is not a number, or the limit is passed; the last good checkpoint is
             kept.
     """
-    steps = recipe.total_steps(task.per_epoch)
-    optimizer = build_optimizer(recipe, steps)
+    steps, group = recipe.total_steps(task.per_epoch), Group()
+    optimizer = build_optimizer(recipe, steps, model)
     optimizer.init(model.trainable_parameters())
-    step, best = Step(model, optimizer, task.loss, recipe), Best(out, recipe)
-    start, unseen = _restore(step, best, out) if resume else (0, [])
+    step, best = Step(model, optimizer, task.loss, recipe, group), Best(out, recipe)
+    start, unseen = _restore(step, best, out, group) if resume else (0, [])
     metrics = Metrics(out / "metrics.jsonl", start, watchers)
     batches = Ahead(task.at, start, start if best.exhausted else steps)
     measure_every = recipe.evaluate_every or task.per_epoch
-    memory.respect(memory_limit)
-    with ExitStack() as during:
-        bar, interrupted = during.enter_context(progress_bar()), during.enter_context(deferred_interrupt())
-        during.enter_context(blas.threads(recipe.blas_threads))
-        during.enter_context(kept_memory())
-        during.enter_context(recomputed_blocks(model, recipe.recompute))
-        shown = bar.add_task("training", total=steps, completed=start, told="")
+    with _prepared(model, recipe, memory_limit, out) as (bar, interrupted):
+        shown = bar.add_task("training", total=steps, completed=start, told="", visible=group.is_first)
         clock = Clock(metrics.seconds())
         for done, batch in enumerate(batches, start + 1):
             unseen.append(step(*map(mx.array, batch)))
             mx.async_eval(unseen[-1])
             mx.eval(unseen[-IN_FLIGHT:][0])
             ends = done == steps
-            if done % LOOK_EVERY == 0 or ends:
+            looks = done % LOOK_EVERY == 0 or ends
+            if looks:
                 seen = _look(unseen, task.answers, done)
                 metrics.write(step=done, **seen, seconds=clock.seconds())
                 bar.update(shown, completed=done, told=_told(seen, task, (done - start) / clock.own()))
                 memory.check(memory_limit, done)
             if done % measure_every == 0 or ends:
-                found = step.measured(lambda model, last=ends: task.measure(model, last))
-                metrics.write(
-                    step=done, **{f"test_{k}": v for k, v in found.items()}, seconds=clock.seconds()
-                )
-                step.measured(lambda model, at=done, found=found: best.note(at, task.score(found), model))
-                ends = ends or best.exhausted
-            if done % SAVE_EVERY == 0 or ends or interrupted:
+                with step.averaged():
+                    found = task.measure(model, ends)
+                    best.note(done, task.score(found), model)
+                named = {f"test_{name}": value for name, value in found.items()}
+                metrics.write(step=done, **named, seconds=clock.seconds())
+                ends = ends or group.agree(best.exhausted)
+            stops = bool(interrupted) if group.size == 1 else looks and group.agree(bool(interrupted))
+            if done % SAVE_EVERY == 0 or ends or stops:
                 checkpoints.save(out, done, _state(step, best, unseen))
             if ends:
                 break
-            if interrupted:
+            if stops:
                 raise Interrupted(
                     f"stopped after step {done} of {steps}",
                     hint="the same command with --resume goes on",
@@ -135,6 +134,22 @@ def train(
     best.keep(model)
     draw_curve(metrics.records, out / "curve.png")
     return _results(metrics, task, best, start, clock, batches.waited)
+
+
+@contextmanager
+def _prepared(
+    model: nn.Module, recipe: Recipe, memory_limit: int | None, out: Path
+) -> Iterator[tuple[Progress, list[int]]]:
+    """The progress bar, and the list that an interrupt makes non-empty; the process is set up."""
+    memory.respect(memory_limit)
+    threads, blocks = blas.threads(recipe.blas_threads), recomputed_blocks(model, recipe.recompute)
+    with progress_bar() as bar, deferred_interrupt() as interrupted, threads, kept_memory(), blocks:
+        try:
+            yield bar, interrupted
+        except RuntimeError as error:
+            if (told := lost(error, checkpoints.latest(out))) is None:
+                raise
+            raise told from error
 
 
 def _look(unseen: list[Measured], answers: int, step: int) -> dict[str, float]:
@@ -188,16 +203,18 @@ def _state(step: Step, best: Best, unseen: list[Measured]) -> dict[str, Any]:
     return tree
 
 
-def _restore(step: Step, best: Best, out: Path) -> tuple[int, list[Measured]]:
-    """Put the newest checkpoint back; gives its step and what was measured since the last look."""
-    found = checkpoints.load(out)
-    if found is None:
+def _restore(step: Step, best: Best, out: Path, group: Group) -> tuple[int, list[Measured]]:
+    """Put the newest checkpoint of process 0 back, in all processes; gives its step and what was measured
+    since the last look."""
+    found = checkpoints.load(out) if group.is_first else None
+    number = int(np.array(group.shared({"step": mx.array(found[0] if found else 0)})["step"]))
+    if not number:
         console.print("no checkpoint yet: training from the beginning")
         return 0, []
-    number, tree = found
+    blank = [(mx.array(0.0), mx.array(0))] * (number % LOOK_EVERY)
+    tree = group.shared(found[1] if found else _state(step, best, blank))
     step.restore(tree)
-    if tree.get("best"):
-        best.restore(tree["best"])
+    best.restore(tree["best"])
     console.print(f"resumed after step {number}")
     unseen = tree.get("unseen")
     return number, list(zip(unseen["losses"], unseen["hits"], strict=True)) if unseen else []

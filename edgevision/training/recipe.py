@@ -161,6 +161,7 @@ OPTIONAL: dict[str, type] = {  # whose default may be None
     "average": float,
     "randaugment": tuple,
     "patience": int,
+    "start": str,
     "evaluate_every": int,
     "blas_threads": int,
 }

@@ -3,58 +3,152 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
+from math import prod
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import mlx.core as mx
+import mlx.nn as nn
 
 from converters.storage import replacing_file
 from edgevision import blas, runs
 from edgevision.console import console
-from edgevision.data import load
+from edgevision.data import ImageSet, load
+from edgevision.data.folder import is_own, load_pictures
 from edgevision.errors import UserError
-from edgevision.training.classification import train
+from edgevision.training import memory
+from edgevision.training.classification import Classification, train
+from edgevision.training.events import FILE, Events
+from edgevision.training.finetuning import begun_with, merged
+from edgevision.training.group import Group
+from edgevision.training.optimizer import build_optimizer
 from edgevision.training.recipe import Recipe
+from edgevision.training.step import Step
 from edgevision.training.watch import machine
+
+LARGEST = 1 << 25  # pixels of a batch that is found by itself
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What decides about the weights: `image_size` is the side in pixels of a person's own pictures, None for
+    the variant's."""
+
+    model: str
+    variant: str
+    data: str
+    recipe: Recipe
+    image_size: int | None = None
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What this machine may and should do.
+
+    Attributes:
+        batch_auto: find the batch size that is fastest here, in place of the recipe's.
+        memory_limit: bytes that arrays may take. tensorboard: whether to write event files.
+    """
+
+    batch_auto: bool = False
+    memory_limit: int | None = None
+    tensorboard: bool = False
 
 
 def train_run(
-    model: str, variant: str, data: str, recipe: Recipe, out: Path, resume: bool = False, force: bool = False
+    plan: Plan, out: Path, resume: bool = False, force: bool = False, wishes: Machine | None = None
 ) -> dict[str, Any]:
-    """Train `model` on `data` and write the run folder `out`; gives the results (`training.loop.train`).
+    """Train and write the run folder `out`; gives the results (`training.loop.train`).
 
     Raises:
         OutputExists: `out` is there, and neither `resume` nor `force` was given, or it is not ours.
         Interrupted: by Ctrl-C.
         UserError: the data set is not there, the checkpoint is of another training, or the loss is no number.
     """
+    wishes, group = wishes or Machine(), Group()
+    if not group.is_first:  # it computes with the others and keeps nothing
+        with TemporaryDirectory() as scratch:
+            sets = _data(plan, group)
+            plan, network, _ = _prepared(plan, sets[0], wishes, resume, group)
+            return train(network, *sets, plan.recipe, Path(scratch), resume)
     runs.check_place(out, force, resume)
-    training, test = load(data, "train"), load(data, "test")
-    asked = {"model": model, "variant": variant, "data": data, "recipe": asdict(recipe)}
+    training, test = _data(plan, group)
     with runs.training_folder(out, force=force, resume=resume) as live:
         before = begun(out) if resume else None
-        if before is None:
-            with replacing_file(live / "training.json") as new:
-                new.write_text(json.dumps({**asked, "machine": _machine()}, indent=1))
-        else:
-            _check_same(before, asked, out)
+        if before is not None:
+            _check_same(before, plan, out)
         if before is not None and live == out and runs.is_run(out):
             console.print(f"{out} is finished already")
             return runs.read_config(out)["result"]
-        mx.random.seed(recipe.seed)
-        network, config = runs.build(model, variant, len(training.classes), training.images.shape[1:])
-        console.print(f"{model} {variant} on {data}: {len(training):,} pictures; {machine()}")
-        result = train(network, training, test, recipe, live, resume=before is not None)
-        described = {"model": model, "variant": variant, "config": config, "data": data}
+        plan, network, config = _prepared(plan, training, wishes, before is not None, group)
+        if before is None:
+            with replacing_file(live / "training.json") as new:
+                new.write_text(json.dumps({**asdict(plan), "machine": _machine()}, indent=1))
+        watchers = [Events(live / FILE, resume)] if wishes.tensorboard else []
+        options = {"memory_limit": wishes.memory_limit, "watchers": watchers}
+        result = train(network, training, test, plan.recipe, live, resume, **options)
+        network = merged(network)
+        described = {"model": plan.model, "variant": plan.variant, "config": config, "data": plan.data}
         described |= {"input": {"shape": list(training.images.shape[1:]), "scale": 1 / 255}}
-        described |= {"training": asdict(recipe), "result": result, "machine": _machine()}
+        described |= {"training": asdict(plan.recipe), "result": result, "machine": _machine()}
         runs.publish(out, live, lambda folder: runs.save(folder, network, described, training.classes))
     return result
 
 
+def _data(plan: Plan, group: Group) -> tuple[ImageSet, ImageSet]:
+    """What is trained with and what is tested with."""
+    if not is_own(plan.data):
+        return load(plan.data, "train"), load(plan.data, "test")
+    shape = runs.picture_shape(plan.model, plan.variant, plan.image_size)
+    pictures = load_pictures(Path(plan.data), shape, plan.recipe.seed)
+    for note in pictures.notes if group.is_first else ():
+        console.print(note, markup=False)
+    return pictures.train, pictures.test
+
+
+def _prepared(
+    plan: Plan, training: ImageSet, wishes: Machine, resumed: bool, group: Group
+) -> tuple[Plan, nn.Module, dict[str, Any]]:
+    """The plan with its batch size, the model and its configuration."""
+
+    def new_model() -> tuple[nn.Module, dict[str, Any]]:
+        mx.random.seed(plan.recipe.seed)
+        shape = training.images.shape[1:]
+        return begun_with(plan.model, plan.variant, len(training.classes), shape, plan.recipe)
+
+    if wishes.batch_auto and not resumed:
+        most = min(len(training), LARGEST // prod(training.images.shape[1:3]))
+        size = _best_batch_size(new_model()[0], training, plan.recipe, most, wishes.memory_limit)
+        size = int(group.shared({"size": mx.array(size)})["size"])
+        console.print(f"batch size {size}: the fastest that fits")
+        plan = replace(plan, recipe=replace(plan.recipe, batch_size=size))
+    network, config = new_model()
+    told = f"{plan.model} {plan.variant} on {plan.data}: {len(training):,} pictures; {machine()}"
+    console.print(told if group.size == 1 else f"{told}; process {group.number + 1} of {group.size}")
+    return plan, network, config
+
+
+def _best_batch_size(model: nn.Module, data: ImageSet, recipe: Recipe, most: int, limit: int | None) -> int:
+    """Measured on this process alone, with a model that is thrown away."""
+    count = min(len(data), most)
+    first = ImageSet(data.images[:count], data.labels[:count], data.classes)
+
+    def trial(size: int) -> Any:
+        own = replace(recipe, batch_size=size)
+        task, optimizer = Classification(first, first, own), build_optimizer(own, 1000)
+        optimizer.init(model.trainable_parameters())
+        step, batch = Step(model, optimizer, task.loss, own), [mx.array(array) for array in task.at(0)]
+        return lambda: mx.eval(step(*batch), model.state, optimizer.state)
+
+    with blas.threads(recipe.blas_threads):
+        return memory.best_batch_size(trial, most, limit)
+
+
 def begun(out: Path) -> dict[str, Any] | None:
-    """What the training in `out` was begun with: model, variant, data, recipe; None where there is none.
+    """What the training in `out` was begun with: the fields of `Plan`, and the machine; None where there is
+    none.
 
     Raises:
         UserError: the record is damaged.
@@ -63,15 +157,17 @@ def begun(out: Path) -> dict[str, Any] | None:
     try:
         asked = json.loads(path.read_bytes())
         asked["recipe"] = asdict(Recipe(**asked["recipe"]))
-        return {key: asked[key] for key in ("model", "variant", "data", "recipe", "machine")}
+        own = {key: asked[key] for key in ("model", "variant", "data", "recipe", "machine")}
+        return {**own, "image_size": asked.get("image_size")}
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is damaged: {error}", hint="train anew with --force") from error
 
 
-def _check_same(before: dict[str, Any], asked: dict[str, Any], out: Path) -> None:
+def _check_same(before: dict[str, Any], plan: Plan, out: Path) -> None:
     """UserError where another training was begun; a note where the machine is another."""
+    asked = asdict(plan)
     old, new = ({**kind, **kind["recipe"], "recipe": None, "machine": None} for kind in (before, asked))
     told = [f"{key} was {old[key]}, is {new[key]}" for key in new if old[key] != new[key]]
     if told:
@@ -85,3 +181,6 @@ def _check_same(before: dict[str, Any], asked: dict[str, Any], out: Path) -> Non
 
 def _machine() -> dict[str, Any]:
     return {"about": machine(), "blas": blas.status().as_dict()}
+
+
+__all__ = ["Machine", "Plan", "begun", "train_run"]

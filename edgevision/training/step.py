@@ -3,7 +3,8 @@ the optimizer."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -13,6 +14,7 @@ import mlx.optimizers as optim
 import numpy as np
 from mlx.utils import tree_map
 
+from edgevision.training.group import Group
 from edgevision.training.recipe import Recipe
 
 Measured = tuple[mx.array, mx.array]  # mean loss, and how many answers were right
@@ -22,8 +24,16 @@ Loss = Callable[..., Measured]  # of the model on one batch, traced
 class Step:
     """`step(*batch)` updates model, optimizer and average, and gives (mean loss, right answers)."""
 
-    def __init__(self, model: nn.Module, optimizer: optim.Optimizer, loss: Loss, recipe: Recipe):
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: optim.Optimizer,
+        loss: Loss,
+        recipe: Recipe,
+        group: Group | None = None,
+    ):
         self.model, self.optimizer, self.recipe = model, optimizer, recipe
+        self._group = group or Group()
         self._loss = loss
         self._average: dict[str, Any] = {}
         if recipe.average is not None:
@@ -55,17 +65,17 @@ class Step:
             loss, hits = loss + value * share, hits + right
             mx.eval(gradients, loss, hits)  # so that the parts do not lie in memory together
         self._update(gradients)
-        return loss, hits
+        return self._over_all(loss, hits)
 
-    def measured(self, measure: Callable[[nn.Module], Any]) -> Any:
-        """What `measure` finds of the model with the averaged weights, where there are such."""
-        if not self._average:
-            return measure(self.model)
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Inside the block the model has the averaged weights, where there are such."""
         newest = tree_map(lambda array: array, self.model.parameters())
         self.keep_average()
-        result = measure(self.model)
-        self.model.update(newest)
-        return result
+        try:
+            yield
+        finally:
+            self.model.update(newest)
 
     def keep_average(self) -> None:
         """Make the averaged weights the model's, where there are such."""
@@ -89,9 +99,12 @@ class Step:
         self._compile()
 
     def _update_from_batch(self, *batch: mx.array) -> Measured:
-        measured, gradients = self._part_gradients(*batch)
+        (loss, hits), gradients = self._part_gradients(*batch)
         self._apply(gradients)
-        return measured
+        return self._over_all(loss, hits)
+
+    def _over_all(self, loss: mx.array, hits: mx.array) -> Measured:
+        return self._group.mean({"loss": loss})["loss"], self._group.total(hits)
 
     def _part_gradients(self, *batch: mx.array) -> tuple[Measured, Any]:
         """Of one batch, computed side by side on several streams where there are some."""
@@ -127,6 +140,7 @@ class Step:
 
     def _apply(self, gradients: Any) -> None:
         recipe = self.recipe
+        gradients = self._group.mean(gradients)
         if recipe.clip is not None:
             gradients, _ = optim.clip_grad_norm(gradients, recipe.clip)
         self.optimizer.update(self.model, gradients)

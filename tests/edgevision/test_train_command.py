@@ -16,7 +16,7 @@ from edgevision import runs
 from edgevision.data import load
 from edgevision.errors import UserError
 from edgevision.training.recipe import recipe_of
-from edgevision.training.run import train_run
+from edgevision.training.run import Plan, train_run
 
 SHORT = ("--data", "digits", "--steps", "60", "--batch-size", "16")
 # As `python -m edgevision`, with few pictures, and saving every third step: more moments that a kill can hit.
@@ -235,5 +235,5 @@ def test_accuracy_on_mnist(tmp_path: Path, variant: str, error: float) -> None:
         load("mnist", "test")
     except UserError as missing:
         pytest.skip(str(missing))
-    result = train_run("lenet", variant, "mnist", recipe_of("lenet", variant), tmp_path / "run")
+    result = train_run(Plan("lenet", variant, "mnist", recipe_of("lenet", variant)), tmp_path / "run")
     assert 1 - result["test_accuracy"] < error
