@@ -74,10 +74,10 @@ def draw(decoder: StatelessDecoder, sizes: tuple[int, int, int]) -> dict[str, np
 
 
 def assert_close(got: np.ndarray, expected: mx.array, name: str) -> None:
-    """Within 1e-4 of the largest number."""
+    """Within 1e-5 of the largest number."""
     wanted = np.array(expected.astype(mx.float32))
     largest = np.abs(wanted).max(initial=0)
-    np.testing.assert_allclose(got.astype(np.float32), wanted, rtol=0, atol=1e-4 * largest, err_msg=name)
+    np.testing.assert_allclose(got.astype(np.float32), wanted, rtol=0, atol=1e-5 * largest, err_msg=name)
 
 
 @pytest.mark.parametrize("name", rows([n for n in [*architectures(), *VARIANTS] if n not in REFUSED]))
