@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-ModelArgument = Annotated[str, typer.Argument(help="Architecture: lenet, cnn, vit, decoder_lm.")]
+ModelArgument = Annotated[str, typer.Argument(help="Architecture: lenet, cnn, vit, decoder_lm, captioner.")]
 OutOption = Annotated[Path, typer.Option(help="Run folder to write.")]
 DataOption = Annotated[
     str | None,
@@ -92,6 +92,7 @@ def train(
       edgevision train vit --data photographs --out runs/photographs --tensorboard
       edgevision train cnn --data cifar10 --set mixup=0.2 --set optimizer=sgd --out runs/cnn
       edgevision train vit --from runs/vit --data fashion-mnist --tune lora:8 --out runs/fashion
+      edgevision train captioner --data scenes --out runs/scenes
       edgevision train decoder_lm --data tiny-shakespeare --out runs/shakespeare
       edgevision train decoder_lm --variant llama --data book.txt --tokenizer bpe --out runs/book
       mlx.launch -n 2 -- edgevision train cnn --data cifar10 --out runs/cnn
@@ -112,6 +113,12 @@ def train(
     }
     text = {"tokenizer": tokenizer, "vocabulary": vocabulary, "context": context}
     fine = {"start": start, "tune": tune, "layer_decay": layer_decay}
+    if model == "captioner":
+        _refuse("networks of pictures", {"from": start, "tune": tune, "layer-decay": layer_decay})
+        _refuse("decoder_lm", {"tokenizer": tokenizer, "context": context})
+        wishes = {"variant": variant, "data": data, "vocabulary": vocabulary, **recipe}
+        _train_captions(wishes, out, resume, force)
+        return
     if model == "decoder_lm":
         _refuse("networks of pictures", {"from": start, "tune": tune, "layer-decay": layer_decay})
         _train_text({"variant": variant, "data": data, **text}, out, resume, force, **recipe)
@@ -161,6 +168,16 @@ def _train_pictures(
     told = f"test accuracy {result['test_accuracy']:.2%}, {result['seconds']:.0f} s of training"
     waited = result.get("share_waiting_for_data")
     typer.echo(f"{place['out']}: {told}" + (f", {waited:.1%} of it waiting for data" if waited else ""))
+
+
+def _train_captions(wishes: dict[str, Any], out: Path, resume: bool, force: bool) -> None:
+    from edgevision.training.captioning_run import train_caption_run
+
+    result = train_caption_run(wishes, out, resume, force)
+    told = f"held-out loss {result['test_loss']:.3f}, {result['test_exact']:.1%} of the sentences exact"
+    if "test_bleu4" in result:
+        told += f", BLEU-4 {result['test_bleu4']:.1f}, CIDEr {result['test_cider']:.1f}"
+    typer.echo(f"{out}: {told}, {result['seconds']:.0f} s of training")
 
 
 def _train_text(wishes: dict[str, Any], out: Path, resume: bool, force: bool, **recipe: Any) -> None:

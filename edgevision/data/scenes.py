@@ -24,6 +24,10 @@ COLOURS = {
     "yellow": (228, 205, 50),
     "purple": (135, 55, 165),
     "orange": (236, 132, 35),
+    "pink": (240, 140, 185),
+    "cyan": (60, 195, 205),
+    "white": (243, 243, 243),
+    "black": (18, 18, 18),
 }
 SIZES = {"small": (0.105, 0.135), "large": (0.2, 0.25)}  # half the side of the box, of the picture's side
 RELATIONS = ("left of", "right of", "above", "below")

@@ -12,6 +12,7 @@ MODELS = {
     "cnn": "edgevision.models.cnn",
     "vit": "edgevision.models.vit",
     "decoder_lm": "edgevision.models.decoder_lm",
+    "captioner": "edgevision.models.captioner",
 }
 
 

@@ -125,6 +125,12 @@ class KeyValueCache:
         self.offset = end
         return self._keys[:, :, :end], self._values[:, :, :end]
 
+    def reorder(self, rows: Any) -> None:
+        """Go on with these of the rows of the batch, in this order."""
+        if self._keys is not None and self._values is not None:
+            rows = mx.array(rows)
+            self._keys, self._values = self._keys[rows], self._values[rows]
+
     def _room(self, buffer: mx.array | None, new: mx.array, end: int) -> mx.array:
         held = 0 if buffer is None else buffer.shape[2]
         if buffer is not None and end <= held:

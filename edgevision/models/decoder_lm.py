@@ -94,6 +94,7 @@ class Model(nn.Module):
         mask: mx.array | str | None = None,
         positions: mx.array | None = None,
         memory: Sequence[Memory] | None = None,
+        prefix: mx.array | None = None,
     ) -> mx.array:
         """(B, L) to (B, L, V).
 
@@ -102,14 +103,17 @@ class Model(nn.Module):
             mask: default causal; see `Attention`.
             positions: (B, L), increasing by one; default: on from what the cache holds.
             memory: from `remember`, where the model was built with one.
+            prefix: (B, S, W), stands before the embedded tokens; the result is (B, S + L, V) then.
         """
-        length = ids.shape[1]
+        x = self.tokens(ids)  # (B, L, W)
+        if prefix is not None:
+            x = mx.concatenate([prefix, x], axis=1)
+        length = x.shape[1]
         past = cache[0].offset if cache else 0
         if mask is None:
             mask = "causal" if length > 1 or not cache else None
             if hasattr(cache[0] if cache else None, "make_mask"):
                 mask = cache[0].make_mask(length)  # type: ignore[index]
-        x = self.tokens(ids)  # (B, L, W)
         offset = None
         if self._config.style == "gpt2":
             x = x + self.positions(mx.arange(past, past + length) if positions is None else positions)

@@ -1,0 +1,192 @@
+"""A captioner as a folder that transformers.js, optimum and others load as it is, and as a Core ML package.
+
+DIR/onnx/encoder_model.onnx            pixel_values -> last_hidden_state
+DIR/onnx/decoder_model_merged.onnx     one graph without branches: the first call has a cache of length 0
+                                       beside both: _fp16, _quantized, _q4
+DIR/config.json, generation_config.json, preprocessor_config.json, tokenizer.json, tokenizer_config.json
+DIR/captioner.mlpackage                two functions, see `edgevision.captioner_package`
+
+B: batch, S: features, E: their width, L: tokens of this call, P: tokens before it.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+
+import converters as cv
+from converters import Spec
+from converters.storage import claim, replacing_file
+from edgevision.decoder import GrowingCache
+from edgevision.errors import UsageError, UserError
+from edgevision.models import captioner, decoder_lm
+from edgevision.pretrained_captioner import TYPE, Captioner, load
+
+SUFFIXES = {"float32": "", "float16": "_fp16", "int8": "_quantized", "int4": "_q4"}
+DTYPES = {"": "fp32", "_fp16": "fp16", "_quantized": "q8", "_q4": "q4"}
+FILES = (
+    "config.json",
+    "generation_config.json",
+    "preprocessor_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+)
+
+
+def export_captioner(
+    path: Path,
+    targets: list[str],
+    out: Path,
+    precision: str | None = None,
+    force: bool = False,
+    quantize: str | None = None,
+) -> list[Path]:
+    """Write the captioner in `path` for each target; gives the paths: the folder `onnx`, the package.
+
+    Raises:
+        UsageError: an unknown target, precision or quantization.
+        UserError: the model cannot be loaded, or has the prefix form.
+    """
+    for name, value, known in (
+        *(("to", target, ("onnx", "coreml")) for target in targets),
+        ("precision", precision, ("float32", "float16")),
+        ("quantize", quantize, ("int8", "int4")),
+    ):
+        if value is not None and value not in known:
+            raise UsageError(f"--{name} {value!r} is unknown", hint=f"choose from {', '.join(known)}")
+    loaded = load(path)
+    if loaded.model.config.prefix:
+        raise UserError(
+            "a captioner of the prefix form cannot be exported: clients know cross-attention only",
+            hint="train one with cross-attention",
+        )
+    paths = []
+    if "onnx" in targets:
+        paths.append(to_onnx_folder(loaded, out, precision, force, quantize))
+    if "coreml" in targets:
+        from edgevision.captioner_package import to_package
+
+        paths.append(to_package(loaded, out, precision, force, quantize))
+    return paths
+
+
+class Decoder:
+    """`(input_ids, encoder_hidden_states, *past) -> (logits, *present)`."""
+
+    def __init__(self, model: captioner.Model):
+        self.model, config = model, model.config.decoder
+        self.dims = {"past_sequence_length": cv.Dim(0)}
+        heads = config.key_value_heads or config.heads
+        head_size = config.head_size or config.width // config.heads
+        batch, past = "batch_size", "past_sequence_length"
+        self.inputs = {
+            "input_ids": Spec((batch, "sequence_length"), "int64"),
+            "encoder_hidden_states": Spec((batch, model.config.features, model.config.feature_width)),
+        }
+        self.states = {}
+        for layer in range(config.layers):
+            for part in ("key", "value"):
+                self.inputs[f"past_key_values.{layer}.{part}"] = Spec((batch, heads, past, head_size))
+                self.states[f"past_key_values.{layer}.{part}"] = f"present.{layer}.{part}"
+        self.outputs = ["logits", *self.states.values()]
+
+    def __call__(self, ids: mx.array, features: mx.array, *past: mx.array) -> tuple[mx.array, ...]:
+        caches = []
+        for keys, values in zip(past[::2], past[1::2], strict=True):
+            cache = GrowingCache()
+            cache.keys, cache.values, cache.offset = keys, values, keys.shape[2]
+            caches.append(cache)
+        logits = self.model.decode(ids.astype(mx.int32), self.model.remember(features), caches)
+        return logits, *(array for cache in caches for array in (cache.keys, cache.values))
+
+
+def to_onnx_folder(
+    loaded: Captioner,
+    folder: Path,
+    precision: str | None = None,
+    overwrite: bool = True,
+    quantize: str | None = None,
+) -> Path:
+    """`folder/onnx` with both graphs, and the files beside it; gives `folder/onnx`."""
+    model = loaded.model
+    suffix = SUFFIXES[quantize or precision or "float32"]
+    names = [f"{name}{suffix}.onnx" for name in ("encoder_model", "decoder_model_merged")]
+    claim(folder, [*(f"onnx/{name}" for name in names), *FILES])
+    side = model.config.image_size
+    pixels = {"pixel_values": Spec(("batch_size", model.config.channels, side, side))}
+
+    def encode(values: mx.array) -> mx.array:
+        return model.encode(values.transpose(0, 2, 3, 1))
+
+    decoder = Decoder(model)
+    encoder_graph = cv.capture(encode, pixels, ["last_hidden_state"], module=model)
+    graphs = (
+        encoder_graph,
+        cv.capture(
+            decoder, decoder.inputs, decoder.outputs, dims=decoder.dims, states=decoder.states, module=model
+        ),
+    )
+    metadata = {"task": "image-to-text", "source": f"edgevision captioner from {loaded.path.name}"}
+    options: dict[str, Any] = {"precision": precision, "quantize": quantize, "metadata": metadata}
+    for name, graph, sample in zip(names, graphs, _samples(loaded, decoder), strict=True):
+        if quantize is not None:
+            options["calibration"] = [sample]
+        cv.convert(graph, folder / "onnx" / name, overwrite=overwrite, **options)
+    write_files(loaded, folder)
+    return folder / "onnx"
+
+
+def write_files(loaded: Captioner, folder: Path) -> None:
+    """The JSON files beside the graphs."""
+    side, end = loaded.model.config.image_size, loaded.end
+    present = [s for s in SUFFIXES.values() if (folder / "onnx" / f"encoder_model{s}.onnx").is_file()]
+    ids = {
+        "eos_token_id": end,
+        "pad_token_id": end,
+        "bos_token_id": end,
+        "decoder_start_token_id": loaded.start,
+    }
+    generation = {**ids, "max_length": loaded.limit + 1, "num_beams": 1, "do_sample": False}
+    decoder = decoder_lm.to_hugging_face(loaded.model.config.decoder) | {"is_decoder": True} | ids
+    config: dict[str, Any] = {
+        "model_type": TYPE,
+        "is_encoder_decoder": True,
+        "encoder": {"model_type": "vit", "image_size": side},
+        "decoder": decoder,
+        **ids,
+    }
+    if present:
+        config["transformers.js_config"] = {"dtype": DTYPES[present[0]]}
+    prepare = {
+        "image_processor_type": "ViTImageProcessor",
+        "size": {"height": side, "width": side},
+        **dict.fromkeys(("do_resize", "do_rescale", "do_normalize"), True),
+        "resample": 3,
+        "rescale_factor": 1 / 255,
+        "image_mean": [0.0] * 3,
+        "image_std": [1.0] * 3,
+    }
+    loaded.tokenizer.save(folder)
+    for name, value in zip(FILES, (config, generation, prepare), strict=False):
+        with replacing_file(folder / name) as new:
+            new.write_text(json.dumps(value, indent=1))
+
+
+def _samples(loaded: Captioner, decoder: Decoder) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Inputs of the encoder and of a first call of the decoder."""
+    config, random = loaded.model.config, np.random.default_rng(0)
+    picture = random.random((1, config.channels, config.image_size, config.image_size), np.float32)
+    features = loaded.model.encode(mx.array(picture.transpose(0, 2, 3, 1)))
+    ids = random.integers(0, loaded.tokenizer.size, (1, min(8, config.decoder.context)))
+    first = {"input_ids": ids, "encoder_hidden_states": np.array(features)}
+    heads = config.decoder.key_value_heads or config.decoder.heads
+    size = config.decoder.head_size or config.decoder.width // config.decoder.heads
+    first |= {name: np.zeros((1, heads, 0, size), np.float32) for name in decoder.states}
+    return {"pixel_values": picture}, first
+
+
+__all__ = ["Decoder", "export_captioner", "to_onnx_folder", "write_files"]
