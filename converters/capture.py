@@ -210,6 +210,7 @@ class Tracer:
         trace = Trace()
         with mx.stream(mx.cpu), recordable():
             try:
+                self.snapshot.lend()
                 mx.export_function(trace, fn, *self.arrays(sizes))
             except ConversionError:
                 raise
@@ -231,6 +232,7 @@ class Tracer:
     def run(self, *arrays: mx.array) -> list[mx.array]:
         """What the function computes, evaluated."""
         try:
+            self.snapshot.lend()
             results = self.flat(*arrays)
             mx.eval(results)
         finally:

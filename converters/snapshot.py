@@ -116,13 +116,16 @@ class Snapshot:
     """Containers, attributes and random state of modules, to be put back as often as needed."""
 
     def __init__(self, modules: Modules):
-        arrays = [a for m in modules.values() for _, a in tree_flatten(m) if isinstance(a, mx.array)]
-        mx.eval(arrays)
-        self.arrays = [(array, array.astype(array.dtype)) for array in arrays]  # the same elements
+        mx.eval([a for m in modules.values() for _, a in tree_flatten(m) if isinstance(a, mx.array)])
         parts = [part for module in modules.values() for _, part in module.named_modules()]
         self.saved = [(part, _copy(dict(part)), dict(vars(part))) for part in parts]
         (state,) = mx.random.state  # type: ignore[misc]
         self.key = [int(half) for half in np.array(state)]
+
+    def lend(self) -> None:
+        """Other arrays of the same elements in place of the user's, which `weight[0] = 1` would change."""
+        for part, items, _ in self.saved:
+            dict.update(part, _copy(items, lambda array: array.astype(array.dtype)))
 
     def restore(self) -> None:
         """Everything as it was."""
@@ -131,9 +134,6 @@ class Snapshot:
             dict.update(part, _copy(items))
             vars(part).clear()
             vars(part).update(attributes)
-        for array, elements in self.arrays:  # `weight[0] = 1` changes the array itself
-            if array.shape == elements.shape and array.dtype == elements.dtype:
-                array[...] = elements
         mx.random.seed((self.key[0] << 32) | self.key[1])  # assigning to mx.random.state does nothing
 
 
@@ -149,14 +149,16 @@ def uncompiled() -> Iterator[None]:
             mx.enable_compile()
 
 
-def _copy(tree: Any) -> Any:
-    """The containers copied, modules and leaves shared."""
+def _copy(tree: Any, leaf: Callable[[mx.array], mx.array] = lambda array: array) -> Any:
+    """The containers copied, modules shared, arrays as `leaf` gives them."""
+    if isinstance(tree, mx.array):
+        return leaf(tree)
     if isinstance(tree, nn.Module):
         return tree
     if isinstance(tree, dict):
-        return {key: _copy(part) for key, part in tree.items()}
+        return {key: _copy(part, leaf) for key, part in tree.items()}
     if isinstance(tree, list | tuple):
-        return type(tree)([_copy(part) for part in tree])
+        return type(tree)([_copy(part, leaf) for part in tree])
     return tree
 
 
