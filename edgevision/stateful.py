@@ -23,6 +23,9 @@ import converters as cv
 from converters.graph import Graph
 from converters.sizes import substitute
 from edgevision.decoder import GrowingCache, StatelessDecoder
+from edgevision.errors import UserError
+
+TOLERANCE = 0.03  # of the largest logit, with room for bfloat16
 
 
 class FixedCache(GrowingCache):
@@ -60,7 +63,7 @@ class StatefulDecoder:
     """
 
     def __init__(self, model: nn.Module, context: int):
-        self.growing, self.context = StatelessDecoder(model), context
+        self.growing, self.context, self.checked = StatelessDecoder(model), context, False
         sizes = {"batch": 1, "past": context}
         self.slots = [
             replace(slot, spec=cv.Spec(substitute(slot.spec.shape, sizes), slot.spec.dtype))
@@ -77,12 +80,34 @@ class StatefulDecoder:
             return self.growing.run(ids, states, FixedCache, position)
 
     def capture(self, length: int | str) -> Graph:
-        """The graph for `length` tokens a call, or any number up to the context."""
+        """The graph for `length` tokens a call, or any number up to the context.
+
+        Raises:
+            UserError: the model computes something else with a cache of this kind.
+        """
+        self._check()
         specs = {"input_ids": cv.Spec((1, length), "int32"), "position": cv.Spec((), "int32")}
         specs |= {slot.past: slot.spec for slot in self.slots}
         outputs = ["logits", *(slot.present for slot in self.slots)]
         dims: dict[str, Any] | None = {length: (1, self.context)} if isinstance(length, str) else None
         return cv.capture(self, specs, outputs, dims=dims, states=self.states, module=self.growing.model)
+
+    def _check(self) -> None:
+        """A few tokens with a cache of fixed length and with one that grows must give the same."""
+        if self.checked:
+            return
+        fixed, growing = self.empty(), self.growing.empty(1)
+        for position in range(min(3, self.context)):
+            ids = mx.array([[position + 1]], mx.int32)
+            logits, *fixed = self(ids, mx.array(position), *fixed)
+            wanted, *growing = self.growing(ids, *growing)
+            a, b = (np.array(x.astype(mx.float32)) for x in (logits, wanted))
+            if not np.allclose(a, b, rtol=0, atol=TOLERANCE * float(np.abs(b).max())):
+                raise UserError(
+                    "the model gives something else where its cache has a fixed length",
+                    hint="it takes positions from the length of its keys; export it to ONNX",
+                )
+        self.checked = True
 
     def empty(self) -> list[mx.array]:
         """The states before the first token."""

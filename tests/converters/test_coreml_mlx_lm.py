@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import converters as cv
+from edgevision.errors import UserError
 from edgevision.stateful import StatefulDecoder
 
 pytest.importorskip("mlx_lm", reason="mlx-lm is a development dependency")
@@ -62,7 +63,8 @@ def test_128_tokens_equal_mlx(name, tmp_path):
 
 
 QUICK = {"llama4", "gpt_bigcode", "longcat_flash_ngram", "bailing_moe_v3"}
-ALL = [name for name in sorted(architectures()) if name not in REFUSED]
+BY_LENGTH = {"afm7"}  # its last layers take positions from the length of the keys
+ALL = [name for name in sorted(architectures()) if name not in {*REFUSED, *BY_LENGTH}]
 STEPS = 8
 COREMLTOOLS_GAPS = ("scatter_along_axis",)  # its reader takes two unknown sizes for different ones
 
@@ -86,3 +88,9 @@ def test_steps_of_every_architecture_equal_mlx(name, tmp_path):
         alone = np.array(model(mx.array(ids), cache=own))
         if name not in OWN_CACHE_DIFFERS:
             assert np.abs(np.array(logits) - alone).max() <= 1e-4 * np.abs(alone).max(), position
+
+
+@pytest.mark.parametrize("name", sorted(BY_LENGTH))
+def test_a_model_that_needs_a_growing_cache_is_refused(name):
+    with pytest.raises(UserError, match="something else where its cache has a fixed length"):
+        StatefulDecoder(build(name), 64).capture(1)
