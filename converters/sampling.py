@@ -43,7 +43,9 @@ def general_traces(tracer: Tracer, bounds: Mapping[str, Dim]) -> General:
         return General(tracer({}), {}, [{}], tracer)
     reason: ConversionError | None = None
     smallest = _smallest_base(tracer, bounds)
-    ways = [(base, NEAR) for base in BASES if base >= smallest] or [(smallest, NEAR)]
+    ways: list[tuple[int, Sequence[int]]] = [(base, NEAR) for base in BASES if base >= smallest] or [
+        (smallest, NEAR)
+    ]
     ways.append((max(smallest, 11), COPRIME))
     for base, apart in ways:
         try:
