@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from converters.dtypes import numpy_dtype
 from converters.errors import ShapeError
 from converters.graph import Builder, Value
 from converters.ops.rotary import rotary_tables
@@ -17,6 +18,8 @@ from converters.windows import signed
 
 Results = list[tuple[Shape, str]]
 QUANTIZATION_MODES = ("affine", "mxfp4", "mxfp8", "nvfp4")
+AFFINE, FLOAT4 = 0, ("mxfp4", "nvfp4")
+TWICE = (0, 1, 2, 3, 4, 6, 8, 12)  # the eight magnitudes of a 4-bit floating-point number, doubled
 MODE_POSITION = {"QuantizedMatmul": 2, "GatherQMM": 2, "Quantize": 2}
 
 
@@ -46,24 +49,53 @@ def hadamard(b: Builder, args: tuple[Any, ...], inputs: tuple[Value, ...], resul
     return y if y.shape == x.shape else b("Reshape", y, shape=x.shape)
 
 
+def _affine(b: Builder, parts: tuple[Value, ...], bits: int, mode: int, dtype: str) -> tuple[Any, ...]:
+    """Codes, scales and biases of affine weights that are the same numbers, and their bits.
+
+    The 4-bit floating-point numbers of mxfp4 and nvfp4 are halves of whole numbers from -12 to 12.
+    """
+    import ml_dtypes
+
+    if mode == AFFINE:
+        return (*parts, bits)
+    words, scales = (b.constants[value] for value in parts)
+    nibbles = words.view(np.uint8)
+    codes = np.stack([nibbles & 15, nibbles >> 4], axis=-1).reshape(*words.shape[:-1], 8 * words.shape[-1])
+    wide = np.array([12 + sign * twice for sign in (1, -1) for twice in TWICE], np.uint8)[codes]
+    packed = np.ascontiguousarray(wide).view(np.uint32)
+    if QUANTIZATION_MODES[mode] == "nvfp4":
+        steps = scales.view(ml_dtypes.float8_e4m3fn).astype(np.float32) / 2
+    else:
+        steps = np.exp2(scales.astype(np.float32) - 128)
+    named = (part.name for part in (parts[0], parts[1], parts[1]))
+    arrays = (packed, steps.astype(numpy_dtype(dtype)), (-12 * steps).astype(numpy_dtype(dtype)))
+    return (*(b.constant(array, name) for array, name in zip(arrays, named, strict=True)), 8)
+
+
 def quantized_matmul(b: Builder, args: tuple[Any, ...], inputs: tuple[Value, ...], results: Results) -> Value:
-    """Affine only, see `refusal`."""
-    group_size, bits, _, transpose = args
-    return b("QuantizedMatmul", *inputs, group_size=group_size, bits=bits, transpose=transpose)
+    """(x, codes, scales, biases if affine)."""
+    group_size, bits, mode, transpose = args
+    x, *parts = inputs
+    *parts, bits = _affine(b, tuple(parts), bits, mode, x.dtype)
+    return b("QuantizedMatmul", x, *parts, group_size=group_size, bits=bits, transpose=transpose)
 
 
 def gather_qmm(b: Builder, args: tuple[Any, ...], inputs: tuple[Value, ...], results: Results) -> Value:
     """As GatherMM with a quantised right side."""
-    group_size, bits, _, transpose, *_ = args
-    *parts, left, right = inputs
+    group_size, bits, mode, transpose, *_ = args
+    x, *parts, left, right = inputs
+    *parts, bits = _affine(b, tuple(parts), bits, mode, x.dtype)
     positions = (signed(b, left), signed(b, right))
-    return b("GatherQMM", *parts, *positions, group_size=group_size, bits=bits, transpose=transpose)
+    return b("GatherQMM", x, *parts, *positions, group_size=group_size, bits=bits, transpose=transpose)
 
 
 def quantize(b: Builder, args: tuple[Any, ...], inputs: tuple[Value, ...], results: Results) -> Any:
     """Both directions are one primitive."""
-    group_size, bits, _, dequantize = args
-    return b.outputs("Dequantize" if dequantize else "Quantize", *inputs, group_size=group_size, bits=bits)
+    group_size, bits, mode, dequantize = args
+    if not dequantize:
+        return b.outputs("Quantize", *inputs, group_size=group_size, bits=bits)
+    *parts, bits = _affine(b, inputs, bits, mode, results[0][1])
+    return b.outputs("Dequantize", *parts, group_size=group_size, bits=bits)
 
 
 def layer_norm(b: Builder, args: tuple[Any, ...], inputs: tuple[Value, ...], results: Results) -> Value:
@@ -102,8 +134,11 @@ def refusal(
     b: Builder, name: str, arguments: tuple[Any, ...], inputs: tuple[Value, ...], results: Results
 ) -> str | None:
     """Why a record of a known primitive cannot be converted, or None."""
-    if name in MODE_POSITION and arguments[MODE_POSITION[name]] != 0:
-        return f"{QUANTIZATION_MODES[arguments[MODE_POSITION[name]]]} weights, use affine ones"
+    if name in MODE_POSITION and arguments[MODE_POSITION[name]] != AFFINE:
+        mode = QUANTIZATION_MODES[arguments[MODE_POSITION[name]]]
+        first = 0 if name == "Quantize" else 1
+        if mode not in FLOAT4 or not all(v in b.constants for v in inputs[first : first + 2]):
+            return f"{mode} weights, use affine ones"
     if name == "RandomBits" and not _reaches_input(b, inputs[0]):
         return "its key is fixed: make the key an input, or call eval()"
     if name == "RoPE" and not arguments[4]:

@@ -8,6 +8,7 @@
 | `logcumsumexp` | logsumexp over a triangle |
 | `segmented_mm` | products of masked rows |
 | `from_fp8` | a table of the 256 values |
+| `dequantize` of floating-point codes | tables of codes and scales, multiplied |
 """
 
 from __future__ import annotations
@@ -71,6 +72,35 @@ def _from_fp8(x: mx.array, dtype: mx.Dtype = mx.bfloat16, stream: Any = None) ->
     return table[x]
 
 
+def _dequantize(
+    w: mx.array,
+    scales: mx.array,
+    biases: mx.array | None = None,
+    group_size: int | None = None,
+    bits: int | None = None,
+    mode: str = "affine",
+    global_scale: mx.array | None = None,
+    dtype: mx.Dtype | None = None,
+    stream: Any = None,
+) -> mx.array:
+    if mode == "affine" or global_scale is not None:
+        return ORIGINALS["dequantize"](w, scales, biases, group_size, bits, mode, global_scale, dtype)
+    width, dtype = (8 if mode == "mxfp8" else 4), dtype or mx.bfloat16
+    shifts = mx.arange(0, 32, width, dtype=mx.uint32)
+    codes = mx.bitwise_and(mx.right_shift(w[..., None], shifts), mx.array(2**width - 1, mx.uint32))
+    table = (
+        mx.concatenate([FLOAT4, -FLOAT4])
+        if width == 4
+        else _from_fp8(mx.arange(256, dtype=mx.uint8), mx.float32)
+    )
+    steps = (
+        _from_fp8(scales, mx.float32) if mode == "nvfp4" else mx.power(2.0, scales.astype(mx.float32) - 127)
+    )
+    values = table[codes].reshape(*scales.shape, -1) * steps[..., None]
+    return values.reshape(*w.shape[:-1], -1).astype(dtype)
+
+
+FLOAT4 = mx.array([0, 0.5, 1, 1.5, 2, 3, 4, 6], mx.float32)
 REPLACED: tuple[tuple[Any, str, Callable[..., Any]], ...] = (
     (mx, "bitwise_invert", _invert),
     (mx.array, "__invert__", _invert),
@@ -81,8 +111,9 @@ REPLACED: tuple[tuple[Any, str, Callable[..., Any]], ...] = (
     (mx.array, "logcumsumexp", _logcumsumexp),
     (mx, "segmented_mm", _segmented_mm),
     (mx, "from_fp8", _from_fp8),
+    (mx, "dequantize", _dequantize),
 )
-ORIGINALS: dict[str, Any] = {"from_fp8": mx.from_fp8}
+ORIGINALS: dict[str, Any] = {"from_fp8": mx.from_fp8, "dequantize": mx.dequantize}
 
 
 @contextmanager
