@@ -131,10 +131,26 @@ def _of_mlx_lm(path: Path, config: dict[str, Any]) -> nn.Module:
     if "model_file" in config:
         raise UserError(f"{path} brings its own code ({config['model_file']}), which is never executed")
     try:
-        model, _ = load_model(path)
+        model, _ = load_model(path, model_config=_rope_settings(config))
     except Exception as error:
         raise UserError(f"{path} cannot be loaded by mlx-lm: {error}") from error
     return model
+
+
+def _rope_settings(config: dict[str, Any]) -> dict[str, Any]:
+    """What transformers 5 writes as `rope_parameters`, under the names that mlx-lm reads; it would take
+    other angles without a word."""
+    found = config.get("rope_parameters")
+    if not isinstance(found, dict) or "rope_theta" in config:
+        return {}
+    local = found.get("sliding_attention")
+    main = found.get("full_attention", found)
+    settings = {"rope_theta": main.get("rope_theta", 10000.0)}
+    if main.get("rope_type", "default") != "default":
+        settings["rope_scaling"] = {name: value for name, value in main.items() if name != "rope_theta"}
+    if isinstance(local, dict):
+        settings["rope_local_base_freq"] = local.get("rope_theta", 10000.0)
+    return settings
 
 
 __all__ = ["LanguageModel", "end_settings", "is_language_model", "load", "save"]

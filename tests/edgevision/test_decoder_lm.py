@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from mlx.utils import tree_flatten
 
-from edgevision import runs
+from edgevision import pretrained, runs
 from edgevision.models import decoder_lm
+from edgevision.text.tokenizer import train_tokenizer
 
 STYLES = ("gpt2", "llama")
 IDS = np.random.default_rng(0).integers(0, 70, (2, 20))
@@ -71,6 +72,37 @@ def test_we_load_what_transformers_saves(style, tied, tmp_path):
     np.testing.assert_allclose(
         np.array(model(mx.array(IDS))), expected, rtol=0, atol=1e-4 * np.abs(expected).max()
     )
+
+
+SCALED = {
+    "linear": {"rope_type": "linear", "factor": 4.0},
+    "llama3": {
+        "rope_type": "llama3",
+        "factor": 8.0,
+        "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 16,
+    },
+    "another base": {"rope_type": "default"},
+}
+
+
+@pytest.mark.parametrize("kind", SCALED)
+def test_scaled_rotary_positions_are_those_of_transformers(kind, tmp_path):
+    torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
+    pytest.importorskip("mlx_lm")
+    known = decoder_lm.to_hugging_face(small("llama", context=64))
+    known = {k: v for k, v in known.items() if k not in ("dtype", "rope_theta", "model_type")}
+    rope = {**SCALED[kind], "rope_theta": 5000.0}
+    settings = transformers.LlamaConfig(**known, rope_parameters=rope, bos_token_id=1, eos_token_id=2)
+    torch.manual_seed(0)
+    theirs = transformers.LlamaForCausalLM(settings).eval()
+    theirs.save_pretrained(tmp_path)
+    train_tokenizer("characters", ["abc"]).save(tmp_path)
+    ids = np.random.default_rng(1).integers(0, 70, (1, 50))
+    expected = theirs(torch.tensor(ids)).logits.detach().numpy()
+    got = np.array(pretrained.load(tmp_path).model(mx.array(ids)))
+    np.testing.assert_allclose(got, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
 
 
 def test_mlx_lm_loads_the_llama_folder(tmp_path):
