@@ -114,6 +114,14 @@ CASES: list[Case] = [
     case(
         "AsType of large numbers", lambda x: x.astype(mx.float32), Arg((6,), "uint32", [2**31 + 129, *LARGE])
     ),
+    case(
+        "Arange beyond a byte",
+        lambda x: (
+            mx.arange(x.shape[0], dtype=mx.uint8).astype(mx.int32) + mx.arange(x.shape[0], dtype=mx.int8)
+        ),
+        Arg(("n",)),
+        sizes=({"n": 5}, {"n": 300}),
+    ),
     case("Slice backwards of one product", lambda x: (x @ mx.ones((4, 1)))[::-1], Arg((4,)), ops="Matmul"),
     case(
         "RightShift by what is no number of bits",

@@ -1,9 +1,10 @@
-"""A second opinion on what Core ML's operations mean: coremltools evaluates operations on constants by itself.
+"""A second opinion on what Core ML's operations mean: coremltools evaluates them on constants by itself.
 
 Every operation that the packages of the op table execute is given to coremltools' builder with the same
 arrays; where it has a value of its own, the interpreter's must be equal.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -46,18 +47,15 @@ def opinion(kind: str, given: dict[str, Any], ios: int) -> list[np.ndarray] | No
     """What coremltools computes; None where it evaluates nothing of this kind."""
     from coremltools.converters.mil.mil import Function
 
-    arguments = {}
-    for name, value in given.items():
-        entries = value if isinstance(value, tuple) else (value,)
-        scalars = [
-            e if isinstance(e, str) else e[()] if isinstance(e, np.ndarray) and not e.shape else e
-            for e in entries
-        ]
-        arguments[name] = scalars if isinstance(value, tuple) else scalars[0]
-    with (
-        Function({"unused": mb.placeholder((1,), mil_types().fp32)}, opset_version=target(ios)),
-        np.errstate(all="ignore"),
-    ):
+    def plain(entry: Any) -> Any:
+        return entry[()] if isinstance(entry, np.ndarray) and not entry.shape else entry
+
+    arguments = {
+        name: [plain(entry) for entry in value] if isinstance(value, tuple) else plain(value)
+        for name, value in given.items()
+    }
+    inputs = {"unused": mb.placeholder((1,), mil_types().fp32)}
+    with Function(inputs, opset_version=target(ios)), np.errstate(all="ignore"):
         built = getattr(mb, kind)(**arguments)
     found = list(built) if isinstance(built, (list, tuple)) else [built]
     if any(variable.val is None for variable in found):
@@ -90,7 +88,7 @@ def elements(given: dict[str, Any]) -> int:
     return sum(entry.size for entry in entries if isinstance(entry, np.ndarray))
 
 
-def executed(rows: list[Case], precision: str, path: Any, seen: Seen) -> None:
+def executed(rows: Sequence[Case], precision: str, path: Any, seen: Seen) -> None:
     """Run the rows as packages."""
     random = np.random.default_rng(0)
     for row in rows:

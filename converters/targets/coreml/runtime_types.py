@@ -52,7 +52,7 @@ DIVISIONS = frozenset({"FloorDivide", "Remainder"})
 COUNTING = frozenset({"ArgReduce", "ArgSort", "ArgPartition", "Dimension"})  # give positions or sizes
 PICKING = frozenset({"Reshape", "Transpose", "Slice", "Split", "Broadcast", "Repeat", "Sort", "Partition"})
 JOINING = frozenset({"Concatenate", "Minimum", "Multiply", "Add"})
-KEPT_IN_RANGE = PICKING | COUNTING | {"Arange", "Concatenate", "Minimum", "Maximum", "Select", "Remainder"}
+KEPT_IN_RANGE = PICKING | COUNTING | {"Concatenate", "Minimum", "Maximum", "Select", "Remainder"}
 
 
 def in_runtime_types(graph: Graph, ios: int) -> Graph:
