@@ -56,7 +56,7 @@ class General:
             for size in sorted({0, 1, dim.low, dim.high or 0}):
                 if dim.refusal(size) is not None or size > FAR:
                     continue
-                reasons = (self._disagreement(graph, sizes) for sizes in self._around(name, size))
+                reasons = (self._disagreement(graph, sizes) for sizes in self._around(name, size, bounds))
                 reason = next(filter(None, reasons), None)
                 if reason is None:
                     continue
@@ -102,13 +102,13 @@ class General:
         reason = self._disagreement(graph, corner) if len(corner) > 1 else None
         return reason and f"{reason}, at {', '.join(f'{name} = {size}' for name, size in corner.items())}"
 
-    def _around(self, name: str, size: int) -> Iterator[dict[str, int]]:
+    def _around(self, name: str, size: int, bounds: dict[str, Dim]) -> Iterator[dict[str, int]]:
         """`size` of `name` with the other sizes near the sampled ones, then far from them: the highest that
         are allowed, or one at a time and less far, so that the inputs stay small."""
         near = self._near(name, size)
         yield near
         beyond, highest = {}, {}
-        for other, dim in self.bounds.items():
+        for other, dim in bounds.items():
             largest = max(sample[other] for sample in self.samples)
             further = (2 * largest + 33) // dim.multiple * dim.multiple
             top = min(dim.high or further, FAR) // dim.multiple * dim.multiple
@@ -118,7 +118,7 @@ class General:
             if self._is_quick({**far, name: size}):
                 yield {**far, name: size}
                 return
-        alone = ({**near, other: beyond[other]} for other in self.bounds if other != name)
+        alone = ({**near, other: beyond[other]} for other in bounds if other != name)
         yield from filter(self._is_quick, alone)
 
     def _near(self, name: str, size: int) -> dict[str, int]:

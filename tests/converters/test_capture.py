@@ -354,3 +354,14 @@ def test_sizes_beyond_a_table_of_positions_bound_no_other_dimension():
 
     graph = cv.capture(fn, {"x": cv.Spec(("batch", "length", 4))})
     assert graph.dims["batch"].low == 1
+
+
+def test_a_bound_of_one_dimension_is_none_of_the_others():
+    table = mx.array(np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32))
+
+    def fn(x: mx.array) -> mx.array:
+        padded = mx.pad(x, [(0, 0), (0, -x.shape[1] % 64), (0, 0)])  # one formula from 1 to 64
+        return padded.sum(1, keepdims=True) + table[:1][None]
+
+    graph = cv.capture(fn, {"x": cv.Spec(("batch", "length", 4))})
+    assert graph.dims["batch"].low == 1
