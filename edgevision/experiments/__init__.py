@@ -1,0 +1,1 @@
+"""Experiments whose pages in `docs/experiments` are made by one command each."""
