@@ -15,7 +15,7 @@ from converters import complex_numbers, large_records
 from converters.errors import ShapeError
 from converters.graph import Builder, Value
 from converters.ops.definition import size_as
-from converters.sizes import Shape, at, names_in, product
+from converters.sizes import AnySize, Shape, product
 from converters.windows import gather, scatter, signed
 
 Results = list[tuple[Shape, str]]
@@ -26,6 +26,7 @@ SCAN_KINDS = ("max", "min", "sum", "prod", "logaddexp")
 SCATTER_KINDS = ("max", "min", "sum", "prod", "set")
 BITWISE = ("BitwiseAnd", "BitwiseOr", "BitwiseXor", "LeftShift", "RightShift")
 LOGARITHMS = ("Log2", "Log10", "Log")
+LARGE = 2**20  # a size that shows the sign of a formula
 
 
 def _plain(op: str, *names: str) -> Decoder:
@@ -72,7 +73,7 @@ def _bounds(x: Value, taken: Shape, start: Shape, end: Shape, strides: tuple[int
     """
     ends = []
     for stop, size in zip(end, x.shape, strict=True):
-        from_back = at(stop, dict.fromkeys(names_in(stop), 720720)) < 0
+        from_back = _is_negative(stop)
         stop = stop + size if from_back else stop
         ends.append(min(stop, size) if isinstance(stop, int) and isinstance(size, int) else stop)
     nothing = [size == 0 for size in taken]
@@ -81,6 +82,13 @@ def _bounds(x: Value, taken: Shape, start: Shape, end: Shape, strides: tuple[int
         "end": tuple(0 if none else stop for none, stop in zip(nothing, ends, strict=True)),
         "strides": tuple(1 if none else step for none, step in zip(nothing, strides, strict=True)),
     }
+
+
+def _is_negative(size: AnySize) -> bool:
+    """Whether it is where the dimensions are large."""
+    if isinstance(size, int):
+        return size < 0
+    return sum(factor * LARGE ** len(monomial) for monomial, factor in size.terms) < 0
 
 
 def _slice(b: Builder, args: tuple[Any, ...], inputs: tuple[Value, ...], results: Results) -> Value:

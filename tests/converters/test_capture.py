@@ -365,3 +365,12 @@ def test_a_bound_of_one_dimension_is_none_of_the_others():
 
     graph = cv.capture(fn, {"x": cv.Spec(("batch", "length", 4))})
     assert graph.dims["batch"].low == 1
+
+
+def test_parts_of_a_fraction_of_the_size_are_cut_for_multiples_of_any_power_of_two():
+    def fn(x: mx.array) -> mx.array:
+        cells = x.reshape(x.shape[0] // 64, 64, x.shape[1] // 64, 64).max(axis=(1, 3))
+        return cells.reshape(-1)[: cells.size - 1]
+
+    graph = cv.capture(fn, {"x": cv.Spec(("height", "width"))})
+    assert {name: dim.multiple for name, dim in graph.dims.items()} == {"height": 64, "width": 64}
