@@ -23,8 +23,9 @@ from converters import Spec
 from converters.storage import claim, replacing_file
 from edgevision.decoder import GrowingCache
 from edgevision.errors import UsageError, UserError
+from edgevision.jsonfiles import CAPTIONER
 from edgevision.models import captioner, decoder_lm
-from edgevision.pretrained_captioner import TYPE, Captioner, load
+from edgevision.pretrained_captioner import Captioner, load
 
 SUFFIXES = {"float32": "", "float16": "_fp16", "int8": "_quantized", "int4": "_q4"}
 DTYPES = {"": "fp32", "_fp16": "fp16", "_quantized": "q8", "_q4": "q4"}
@@ -153,7 +154,7 @@ def write_files(loaded: Captioner, folder: Path) -> None:
     generation = {**ids, "max_length": loaded.limit + 1, "num_beams": 1, "do_sample": False}
     decoder = decoder_lm.to_hugging_face(loaded.model.config.decoder) | {"is_decoder": True} | ids
     config: dict[str, Any] = {
-        "model_type": TYPE,
+        "model_type": CAPTIONER,
         "is_encoder_decoder": True,
         "encoder": {"model_type": "vit", "image_size": side},
         "decoder": decoder,

@@ -8,6 +8,8 @@ from typing import Any
 
 from edgevision.errors import UserError
 
+CAPTIONER = "vision-encoder-decoder"  # Hugging Face's name for the type of model
+
 
 def text_setting(config: dict[str, Any], name: str) -> Any:
     """An entry of config.json, or of its part about text in models of several kinds of input."""
@@ -28,6 +30,13 @@ def read_json(path: Path) -> dict[str, Any]:
     return found
 
 
+def is_captioner(path: Path) -> bool:
+    """Whether a folder holds the weights of a captioner, a run or Hugging Face's."""
+    config = read_json(path / "config.json")
+    weights = any((path / name).is_file() for name in ("weights.safetensors", "model.safetensors"))
+    return weights and (config.get("model") == "captioner" or config.get("model_type") == CAPTIONER)
+
+
 def end_tokens(config: dict[str, Any], generation: dict[str, Any], end: int | None) -> tuple[int, ...]:
     """The tokens that end a text: by generation_config.json, else config.json, else the tokenizer's `end`."""
     found = generation.get("eos_token_id")
@@ -36,4 +45,4 @@ def end_tokens(config: dict[str, Any], generation: dict[str, Any], end: int | No
     return () if found is None else tuple(found) if isinstance(found, list) else (int(found),)
 
 
-__all__ = ["end_tokens", "read_json", "text_setting"]
+__all__ = ["CAPTIONER", "end_tokens", "is_captioner", "read_json", "text_setting"]

@@ -18,12 +18,10 @@ from mlx.utils import tree_flatten
 from converters.storage import recover, replacing_file
 from edgevision import runs
 from edgevision.errors import UserError
-from edgevision.jsonfiles import end_tokens, read_json
+from edgevision.jsonfiles import CAPTIONER, end_tokens, read_json
 from edgevision.models import captioner, decoder_lm, vit
 from edgevision.pretrained_vit import their_names
 from edgevision.text.tokenizer import Tokenizer, load_tokenizer
-
-TYPE = "vision-encoder-decoder"
 
 
 @dataclass(frozen=True)
@@ -43,13 +41,6 @@ class Captioner:
     start: int
     end: int
     limit: int
-
-
-def is_captioner(path: Path) -> bool:
-    """Whether a folder holds the weights of a captioner."""
-    config = read_json(path / "config.json")
-    weights = any((path / name).is_file() for name in ("weights.safetensors", "model.safetensors"))
-    return weights and (config.get("model") == "captioner" or config.get("model_type") == TYPE)
 
 
 def save(path: Path, model: captioner.Model, tokenizer: Tokenizer, facts: dict[str, Any]) -> None:
@@ -122,7 +113,7 @@ def to_hugging_face(config: captioner.Config, end: int | None) -> dict[str, dict
     mean, std = (list(values) * (3 if len(values) == 1 else 1) for values in (encoder.mean, encoder.std))
     return {
         "config.json": {
-            "model_type": TYPE,
+            "model_type": CAPTIONER,
             "architectures": ["VisionEncoderDecoderModel"],
             "is_encoder_decoder": True,
             "tie_word_embeddings": False,
@@ -163,8 +154,8 @@ def from_hugging_face(found: dict[str, Any]) -> captioner.Config:
     Raises:
         ValueError: it is another architecture. KeyError: a size is missing.
     """
-    if found.get("model_type") != TYPE:
-        raise ValueError(f"model_type {found.get('model_type')!r} is no {TYPE}")
+    if found.get("model_type") != CAPTIONER:
+        raise ValueError(f"model_type {found.get('model_type')!r} is no {CAPTIONER}")
     encoder, decoder = found["encoder"], found["decoder"]
     kinds = (encoder.get("model_type"), decoder.get("model_type"))
     if kinds != ("vit", "gpt2"):
@@ -217,7 +208,6 @@ __all__ = [
     "Captioner",
     "from_hugging_face",
     "hugging_face_weights",
-    "is_captioner",
     "is_hugging_face",
     "load",
     "save",

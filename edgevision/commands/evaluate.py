@@ -20,11 +20,16 @@ def evaluate(
       edgevision evaluate runs/lenet
       edgevision evaluate exported/lenet.onnx --data mnist --json
       edgevision evaluate runs/shakespeare
+      edgevision evaluate runs/scenes
     """
     from json import dumps
 
+    from edgevision.inference.captioner import is_any_captioner
     from edgevision.pretrained import is_language_model
 
+    if is_any_captioner(model):
+        _evaluate_captions(model, data, json)
+        return
     if is_language_model(model):
         _evaluate_text(model, data, json)
         return
@@ -45,6 +50,20 @@ def evaluate(
     typer.echo(f"{name}: {result['errors']} of {result['count']} wrong, accuracy {result['accuracy']:.2%}")
     rows = [[label, *row] for label, row in zip(classifier.labels, result["confusion"], strict=True)]
     out.print(table(["true \\ predicted", *classifier.labels], rows))
+
+
+def _evaluate_captions(model: Path, data: str | None, json: bool) -> None:
+    from json import dumps
+
+    from edgevision.inference.caption_evaluation import evaluate_captioner
+
+    result = evaluate_captioner(model, data)
+    if json:
+        typer.echo(dumps(result))
+        return
+    for split, found in result["splits"].items():
+        told = ", ".join(f"{name} {value:.1f}" for name, value in found.items() if name != "pictures")
+        typer.echo(f"{result['data']}, {split}, {found['pictures']:,} pictures, percent: {told}")
 
 
 def _evaluate_text(model: Path, data: str | None, json: bool) -> None:

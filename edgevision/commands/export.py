@@ -33,8 +33,14 @@ def export(
       edgevision export runs/lenet --to onnx --precision float16 --out exported/lenet
       edgevision export runs/lenet --to onnx --quantize int8 --out exported/lenet
       edgevision export runs/shakespeare --to onnx --to coreml --out exported/shakespeare
+      edgevision export runs/scenes --to onnx --to coreml --out exported/scenes
       edgevision export Qwen3-0.6B-4bit --to coreml --context 1024 --out exported/qwen3
     """
+    from edgevision.jsonfiles import is_captioner
+
+    if is_captioner(run):
+        _export_captioner(run, to, out, precision, force, quantize)
+        return
     if any(run.glob("model*.safetensors")):
         _export_text(run, to, out, precision, force, quantize, context)
         return
@@ -53,6 +59,19 @@ def export(
         if quantize is not None:
             printer.print(str(load(path).quantization), markup=False)
         if not result["ok"] and quantize is None:  # what quantizing costs is for the user to judge
+            raise typer.Exit(1)
+
+
+def _export_captioner(
+    model: Path, to: list[str], out: Path, precision: str | None, force: bool, quantize: str | None
+) -> None:
+    from edgevision.export_captioner import export_captioner
+    from edgevision.inference.caption_agreement import caption_agreement
+
+    for path in export_captioner(model, to, out, precision, force, quantize):
+        result = caption_agreement(model, path)
+        typer.echo(f"{path}: {result['told']}")
+        if not result["ok"] and quantize is None:
             raise typer.Exit(1)
 
 

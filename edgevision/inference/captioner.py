@@ -16,7 +16,7 @@ from edgevision.data.captioned_pictures import squeezed
 from edgevision.errors import UsageError, UserError
 from edgevision.inference.beam import Found, Rows, draw, search
 from edgevision.inference.sampling import Sampling
-from edgevision.jsonfiles import end_tokens, read_json
+from edgevision.jsonfiles import CAPTIONER, end_tokens, is_captioner, read_json
 from edgevision.text.tokenizer import Tokenizer, load_tokenizer
 
 
@@ -107,6 +107,15 @@ def picture_array(path: Path, side: int) -> tuple[np.ndarray, str]:
     return squeezed(picture, side).astype(np.float32)[None] / np.float32(255), "; ".join(notes)
 
 
+def is_any_captioner(path: Path) -> bool:
+    """Whether a path holds a captioner in any form."""
+    folder = path.parent if path.suffix == ".mlpackage" else path
+    exported = path.suffix == ".mlpackage" or (path / "onnx" / "encoder_model.onnx").is_file()
+    return is_captioner(path) or (
+        exported and read_json(folder / "config.json").get("model_type") == CAPTIONER
+    )
+
+
 def open_captioner(path: Path) -> Writer:
     """The captioner in a run folder, an ONNX folder or a .mlpackage.
 
@@ -119,8 +128,6 @@ def open_captioner(path: Path) -> Writer:
         return CoremlWriter(path)
     if (path / "onnx").is_dir():
         return OnnxWriter(path)
-    from edgevision.pretrained_captioner import is_captioner
-
     if not is_captioner(path):
         raise UserError(
             f"{path} is no captioner",
@@ -240,6 +247,7 @@ __all__ = [
     "Writer",
     "captions",
     "described",
+    "is_any_captioner",
     "open_captioner",
     "picture_array",
     "pictures_in",

@@ -100,7 +100,8 @@ def _check_box(box: Box, size: tuple[int, int]) -> None:
 
 
 def _proposals(width: int, height: int, pixels: np.ndarray) -> list[Box]:
-    """Windows on a grid that hold something unlike the picture's edge, drawn close around it."""
+    """Windows on a grid that hold something unlike the picture's edge, drawn close around it; of several that
+    lie in each other the innermost."""
     background = np.median(_edge(pixels), axis=0)
     differs = np.abs(pixels.astype(int) - background).max(axis=-1) > 40
     found = []
@@ -116,7 +117,12 @@ def _proposals(width: int, height: int, pixels: np.ndarray) -> list[Box]:
                 first, last = (int(columns.min()), int(rows.min())), (int(columns.max()), int(rows.max()))
                 box = (left + first[0], top + first[1], left + last[0] + 1, top + last[1] + 1)
                 found.append(_grown(box, differs))
-    return list(dict.fromkeys(found))
+    found = list(dict.fromkeys(found))
+    return [box for box in found if not any(other != box and _inside(other, box) for other in found)]
+
+
+def _inside(box: Box, other: Box) -> bool:
+    return box[0] >= other[0] and box[1] >= other[1] and box[2] <= other[2] and box[3] <= other[3]
 
 
 def _grown(box: Box, differs: np.ndarray) -> Box:
