@@ -24,6 +24,7 @@ from converters.specs import Image, Spec
 FORMAT = 1
 KEY = "edgevision"  # the name under which each format stores the JSON
 FREE_KEYS = (
+    "descriptions",  # of inputs, outputs and states, by name
     "task",
     "labels",
     "tokenizer",

@@ -24,4 +24,10 @@ def measure() -> Iterator[tuple[str, dict[str, str]]]:
 
             for title, make in cases().items():
                 yield f"{title}, beside PyTorch", compared(make(), folder)
+            if find_spec("coremltools"):
+                from edgevision.benchmark import beside_coremltools
+
+                for title in beside_coremltools.TITLES:
+                    figures = beside_coremltools.compared(cases()[title](), folder)
+                    yield f"{title}, beside coremltools", figures
             yield "ViT-Ti/16 and the limit of this machine", products_alone(folder)

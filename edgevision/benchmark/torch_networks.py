@@ -147,7 +147,7 @@ class LeNet(nn.Module):
         self.fc1, self.fc2, self.fc3 = nn.Linear(400, 120), nn.Linear(120, 84), nn.Linear(84, 10)
 
     def forward(self, image):
-        x = max_pool2d(relu(self.conv1(image)), 2)
-        x = max_pool2d(relu(self.conv2(x)), 2)
+        x = max_pool2d(relu(self.conv1(image)), 2, 2)
+        x = max_pool2d(relu(self.conv2(x)), 2, 2)
         x = x.flatten(1)
         return self.fc3(relu(self.fc2(relu(self.fc1(x)))))

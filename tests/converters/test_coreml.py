@@ -7,7 +7,7 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 import pytest
-from coreml_programs import verify
+from coreml_programs import tools, verify
 
 import converters as cv
 
@@ -216,6 +216,22 @@ def test_enumerated_sizes(tmp_path):
         assert package(x=np.zeros((1, size), np.float32))["output"].shape == (1, size)
     with pytest.raises(cv.ShapeError):
         package(x=np.zeros((1, 9), np.float32))
+
+
+def test_inputs_and_outputs_are_described(tmp_path):
+    graph = cv.capture(lambda x: mx.softmax(x, -1), {"scores.0": cv.Spec((1, 4))}, ["shares"])
+    texts = {"scores.0": "One number per class.", "shares": "They add up to 1."}
+    about = {"author": "Ada", "licence": "MIT", "version": "1.2", "descriptions": texts}
+    path = cv.convert(graph, tmp_path / "m.mlpackage", metadata=about)
+    spec = tools().utils.load_spec(str(path)).description
+    assert {f.name: f.shortDescription for f in (*spec.input, *spec.output)} == {
+        "scores_0": "One number per class.",
+        "shares": "They add up to 1.",
+    }
+    assert (spec.metadata.author, spec.metadata.license, spec.metadata.versionString) == ("Ada", "MIT", "1.2")
+    assert cv.load(path).metadata["descriptions"] == texts
+    with pytest.raises(cv.ConversionError, match="there is no other to describe"):
+        cv.convert(graph, path, metadata={"descriptions": {"other": "?"}})
 
 
 def test_scalars_have_an_axis_in_the_package_only(tmp_path):

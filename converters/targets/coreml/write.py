@@ -103,7 +103,11 @@ def write(graphs: Mapping[str, Graph], path: Path, options: Options) -> Path:
             model.mlProgram.functions[text].CopyFrom(functions[name].proto)
             functions[name].describe(model.description.functions.add(name=text))
         model.description.defaultFunctionName = model.description.functions[0].name
-    _add_metadata(model.description.metadata, metadata, options.metadata or {})
+    given = options.metadata or {}
+    _add_metadata(model.description.metadata, metadata, given)
+    _add_descriptions(
+        model.description, {public.get(n, n): t for n, t in given.get("descriptions", {}).items()}
+    )
     with replacing_folder(path, overwrite=options.overwrite) as folder:
         write_package(folder, model, blob)
     return path
@@ -130,6 +134,21 @@ def write_package(folder: Path, model: Any, blob: BlobFile) -> None:
         "rootModelIdentifier": next(iter(entries)),
     }
     (folder / "Manifest.json").write_text(json.dumps(manifest, indent=4))
+
+
+def _add_descriptions(proto: Any, texts: Mapping[str, str]) -> None:
+    """What each input, output and state is, as Xcode shows it.
+
+    Raises:
+        ConversionError: a description of what is not there.
+    """
+    parts = list(proto.functions) or [proto]
+    features = [one for part in parts for one in (*part.input, *part.output, *part.state)]
+    missing = sorted(set(texts) - {feature.name for feature in features})
+    if missing:
+        raise ConversionError(f"there is no {', '.join(missing)} to describe")
+    for feature in features:
+        feature.shortDescription = texts.get(feature.name, "")
 
 
 def _add_metadata(proto: Any, metadata: Mapping[str, Any], given: Mapping[str, Any]) -> None:
