@@ -69,7 +69,7 @@ def _export_captioner(
     from edgevision.inference.caption_agreement import caption_agreement
 
     for path in export_captioner(model, to, out, precision, force, quantize):
-        result = caption_agreement(model, path)
+        result = caption_agreement(model, path, precision)
         typer.echo(f"{path}: {result['told']}")
         if not result["ok"] and quantize is None:
             raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""Whether an exported captioner writes the sentences of its run, on drawn scenes."""
+"""Whether an exported captioner computes what its run does, on drawn scenes."""
 
 from __future__ import annotations
 
@@ -11,25 +11,31 @@ from edgevision.data import scenes
 from edgevision.inference.captioner import Style, captions, open_captioner
 
 COUNT = 12  # pictures
+FLOAT32, FLOAT16 = 1e-4, 2e-2  # largest difference of logits, of the largest logit
 
 
-def caption_agreement(run: Path, artefact: Path) -> dict[str, Any]:
-    """`ok`: every sentence is the same; `same`: how many; `told`: in words.
+def caption_agreement(run: Path, artefact: Path, precision: str | None = None) -> dict[str, Any]:
+    """`ok`: on the way of MLX's sentences all logits are close; `same`: how many sentences are the same, which
+    only what is nearly as probable can change; `told`: in words.
 
     Args:
         artefact: the folder `onnx` of an export, or a .mlpackage.
+        precision: what it was written in; default float32 for ONNX, float16 for Core ML.
     """
-    folder = artefact.parent if artefact.name == "onnx" else artefact
-    ours, theirs = open_captioner(run), open_captioner(folder)
-    images = scenes.draw("test", COUNT, side=ours.side).images
+    package = artefact.suffix == ".mlpackage"
+    ours, theirs = open_captioner(run), open_captioner(artefact if package else artefact.parent)
+    tolerance = FLOAT16 if precision == "float16" or (package and precision is None) else FLOAT32
     same, furthest = 0, 0.0
-    for image in images:
+    for image in scenes.draw("test", COUNT, side=ours.side).images:
         array = image[None].astype(np.float32) / np.float32(255)
         (a,), (b,) = (captions(writer, array, Style()) for writer in (ours, theirs))
         same += a.tokens == b.tokens
-        furthest = max(furthest, abs(a.score - b.score))
-    told = f"{same} of {COUNT} sentences as MLX's, log-probabilities to {furthest:.1g}, on {theirs.runtime}"
-    return {"ok": same == COUNT, "same": same, "furthest": furthest, "told": told}
+        rows = [writer.rows(writer.look(array), 1) for writer in (ours, theirs)]
+        for token in (ours.start, *a.tokens):
+            expected, found = (row(np.array([token])) for row in rows)
+            furthest = max(furthest, float(np.abs(found - expected).max() / np.abs(expected).max()))
+    told = f"{same} of {COUNT} sentences as MLX's, logits to {furthest:.1g}, on {theirs.runtime}"
+    return {"ok": furthest <= tolerance, "same": same, "furthest": furthest, "told": told}
 
 
 __all__ = ["caption_agreement"]

@@ -9,6 +9,7 @@ from PIL import Image
 
 from edgevision import cli
 from edgevision.data import scenes
+from edgevision.demo_captioner import run_captioner_demo
 from edgevision.inference.captioner import MlxWriter, Style, captions, open_captioner, picture_array
 from edgevision.inference.regions import attention_maps
 
@@ -109,7 +110,7 @@ def test_both_exports_write_what_mlx_writes(run, capfd, tmp_path):
         capfd, "export", run / "run", "--to", "onnx", "--to", "coreml", "--out", tmp_path / "out"
     )
     assert code == 0, told
-    assert out.count("12 of 12 sentences") == 2
+    assert out.count(" of 12 sentences as MLX's") == 2
     for path in (tmp_path / "out", tmp_path / "out" / "captioner.mlpackage"):
         writers = [open_captioner(run / "run"), open_captioner(path)]
         array, _ = picture_array(run / "2.png", 64)
@@ -140,3 +141,27 @@ def test_other_models_are_told_apart(capfd, tmp_path):
     code, _, told = outcome(capfd, "caption", tmp_path, tmp_path / "a.png")
     assert code == 1
     assert "no captioner" in told
+
+
+@pytest.mark.slow
+def test_the_captioner_of_the_demo_names_what_it_never_saw(tmp_path, capfd):
+    """Three minutes on two cores."""
+    found = run_captioner_demo(tmp_path / "demo-captioner", None, False)
+    assert all(result["ok"] for result in found["agreement"].values())
+    assert found["quality"]["test"]["exact"] >= 95
+    assert found["quality"]["unseen"]["exact"] >= 80
+    again = run_captioner_demo(tmp_path / "demo-captioner", None, False)
+    assert again["quality"] == found["quality"]
+    assert "finished already" in capfd.readouterr().err
+
+
+def test_a_short_demo_of_the_captioner_goes_all_the_way(tmp_path, monkeypatch, capfd):
+    few = dict.fromkeys(scenes.COUNTS, 64)
+    monkeypatch.setattr(scenes, "COUNTS", few)
+    found = run_captioner_demo(tmp_path / "demo-captioner", 1, False)
+    assert all(result["ok"] for result in found["agreement"].values())
+    assert found["quality"]["unseen"]["pictures"] == 64
+    shown = capfd.readouterr().out
+    assert "unseen-2.png" in shown
+    assert "onnxruntime says" in shown
+    assert (tmp_path / "demo-captioner-exported" / "unseen-2.png").is_file()
