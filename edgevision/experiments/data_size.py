@@ -107,26 +107,27 @@ def page(settings: Settings, table: Mapping[str, Mapping[str, Any]], count: int)
         + " |"
         for share in settings.shares
     ]
-    told = []
+    told, first, last = [], settings.shares[0], settings.shares[-1]
     for changed, how in ((False, "Without augmentation"), (True, "With augmentation")):
-        at, last = crossing(settings, table, changed), settings.shares[-1]
-        gap = {
-            share: table[name_of("cnn", share, changed)]["accuracy"]
-            - table[name_of("vit", share, changed)]["accuracy"]
-            for share in (settings.shares[0], last)
-        }
+        at = crossing(settings, table, changed)
+        if at is not None:
+            told.append(f"{how} the ViT is at least as good as the CNN from {at:.0%} of the pictures on.")
+            continue
+        low, high = (
+            100 * table[name_of("cnn", share, changed)]["accuracy"]
+            - 100 * table[name_of("vit", share, changed)]["accuracy"]
+            for share in (first, last)
+        )
         told.append(
-            f"{how} the ViT is at least as good as the CNN from {at:.0%} of the pictures on."
-            if at is not None
-            else f"{how} the lines do not cross: the CNN is ahead by {100 * gap[settings.shares[0]]:.1f} points "
-            f"at {settings.shares[0]:.0%} of the pictures and by {100 * gap[last]:.1f} at {last:.0%}."
+            f"{how} the lines do not cross: the CNN is ahead by {low:.1f} points at {first:.0%} of the pictures "
+            f"and by {high:.1f} at {last:.0%}."
         )
     minutes = sum(cell["seconds"] for cell in table.values()) / 60
     return f"""# Why Vision Transformers took so long
 
 A convolution knows before it has seen a picture that neighbouring pixels belong together and that a thing
-is the same thing elsewhere. A Vision Transformer has to learn both, from pictures. Here is what that costs: the
-small CNN beside the small ViT on growing parts of CIFAR-10, {settings.steps:,} steps of
+is the same thing elsewhere. A Vision Transformer has to learn both, from pictures. Here is what that costs:
+the small CNN beside the small ViT on growing parts of CIFAR-10, {settings.steps:,} steps of
 {settings.batch_size} pictures each whatever the part, accuracy on {settings.tested:,} test pictures.
 
 {head}
@@ -142,8 +143,9 @@ One seed, {minutes:.0f} minutes of training in all on {machine()}. Made by
 python -m edgevision.experiments.data_size --out docs/experiments --steps {settings.steps}
 ```
 
-"An Image is Worth 16x16 Words" (Dosovitskiy et al., 2020, figure 4) finds the same at another scale: pretrained
-on 9 million pictures, its ViT-B/32 stays behind a ResNet50 of about its cost; on 90 million and more it is ahead.
+"An Image is Worth 16x16 Words" (Dosovitskiy et al., 2020, figure 4) asks the same at another scale:
+pretrained on 9 million pictures, its ViT-B/32 stays behind a ResNet50 of about its cost; on 90 million and
+more it is ahead.
 """
 
 

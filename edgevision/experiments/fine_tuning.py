@@ -99,9 +99,9 @@ def page(settings: Settings, table: Mapping[str, Mapping[str, Any]], before: flo
     return f"""# Fine-tuning beside training from scratch
 
 The small ViT that was trained on CIFAR-10{known}, photographs of 32 x 32 in colour, goes on with
-Fashion-MNIST, articles of clothing of 28 x 28 in grey: its positions are interpolated from 8 x 8 to 7 x 7, its
-patches take one channel, its head is new. {settings.steps:,} steps of {settings.batch_size} pictures in each
-row, one recipe, one seed; accuracy on {settings.tested:,} test pictures.
+Fashion-MNIST, articles of clothing of 28 x 28 in grey: its positions are interpolated from 8 x 8 to 7 x 7,
+its patches take one channel, its head is new. {settings.steps:,} steps of {settings.batch_size} pictures
+in each row, one recipe, one seed; accuracy on {settings.tested:,} test pictures.
 
 | what learns | weights that learn | test accuracy | training |
 |---|---|---|---|

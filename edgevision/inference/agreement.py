@@ -8,10 +8,13 @@ from typing import Any
 import numpy as np
 
 from converters.compare import report
-from edgevision.data import ImageSet, load
+from edgevision import runs
+from edgevision.data import ImageSet, load, load_as_trained
 from edgevision.errors import UserError
 from edgevision.inference.classifier import Classifier, open_classifier
-from edgevision.inference.evaluation import data_of, unit_range
+from edgevision.inference.evaluation import unit_range
+
+NOISE = 256  # pictures of it
 
 
 def agreement(
@@ -59,9 +62,16 @@ def compared(
 
 
 def pictures(run: Path, count: int | None) -> tuple[str, ImageSet]:
-    """The first test pictures of the run's data set, and its name; drawn digits where it is not there."""
-    name = data_of(run) or "digits"
+    """The first test pictures of the run's data, and its name; where it is not there drawn digits, or noise
+    for models of other pictures."""
+    config = (
+        runs.read_config(run) if runs.is_run(run) else {"data": "digits", "input": {"shape": [28, 28, 1]}}
+    )
     try:
-        return name, load(name, "test", count)
+        return config["data"], load_as_trained(config, "test", count=count)
     except UserError:
-        return "digits", load("digits", "test", count)
+        if tuple(config["input"]["shape"]) == (28, 28, 1):
+            return "digits", load("digits", "test", count)
+    shape = (count or NOISE, *config["input"]["shape"])
+    noise = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+    return "noise", ImageSet(noise, np.zeros(len(noise), np.int32), ("noise",))

@@ -76,3 +76,10 @@ def test_classify_takes_photographs(run, tmp_path, capsys):
     (found,) = json.loads(capsys.readouterr().out)["pictures"]
     assert found["note"] == "scaled and cut to 16 x 16"
     assert sum(entry["probability"] for entry in found["top"]) == pytest.approx(1)
+
+
+def test_without_the_data_noise_is_compared(run, tmp_path, capsys):
+    """As at the end of `edgevision export`; the pictures of the data set are of another size here."""
+    out = tmp_path / "exported"
+    assert main(["export", str(run.path), "--to", "onnx", "--out", str(out)]) == 0
+    assert "agrees with MLX" in capsys.readouterr().out
