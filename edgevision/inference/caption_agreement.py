@@ -15,8 +15,8 @@ FLOAT32, FLOAT16 = 1e-4, 2e-2  # largest difference of logits, of the largest lo
 
 
 def caption_agreement(run: Path, artefact: Path, precision: str | None = None) -> dict[str, Any]:
-    """`ok`: on the way of MLX's sentences all logits are close; `same`: how many sentences are the same, which
-    only what is nearly as probable can change; `told`: in words.
+    """`ok`: on the way of MLX's sentences all logits are close; `same`: how many sentences are the same,
+    which only what is nearly as probable can change; `told`: in words.
 
     Args:
         artefact: the folder `onnx` of an export, or a .mlpackage.
