@@ -172,7 +172,12 @@ def draw(row: Model, sizes: Mapping[str, int]) -> dict[str, np.ndarray]:
     return arrays
 
 
-@pytest.mark.parametrize("name", MODELS)
+SLOW = {"cubic positions"}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow if n in SLOW else ()) for n in MODELS]
+)
 def test_a_model_equals_mlx(name, tmp_path):
     row = MODELS[name]
     mx.random.seed(5)
