@@ -105,9 +105,8 @@ def write(graphs: Mapping[str, Graph], path: Path, options: Options) -> Path:
         model.description.defaultFunctionName = model.description.functions[0].name
     given = options.metadata or {}
     _add_metadata(model.description.metadata, metadata, given)
-    _add_descriptions(
-        model.description, {public.get(n, n): t for n, t in given.get("descriptions", {}).items()}
-    )
+    texts: dict[str, str] = dict(given.get("descriptions", {}))
+    _add_descriptions(model.description, {public.get(name, name): text for name, text in texts.items()})
     with replacing_folder(path, overwrite=options.overwrite) as folder:
         write_package(folder, model, blob)
     return path
