@@ -119,8 +119,8 @@ def page(settings: Settings, table: Mapping[str, Mapping[str, Any]], count: int)
             for share in (first, last)
         )
         told.append(
-            f"{how} the lines do not cross: the CNN is ahead by {low:.1f} points at {first:.0%} of the pictures "
-            f"and by {high:.1f} at {last:.0%}."
+            f"{how} the lines do not cross: the CNN is ahead by {low:.1f} points at {first:.0%} of the "
+            f"pictures and by {high:.1f} at {last:.0%}."
         )
     minutes = sum(cell["seconds"] for cell in table.values()) / 60
     return f"""# Why Vision Transformers took so long

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -64,14 +65,14 @@ def compared(
 def pictures(run: Path, count: int | None) -> tuple[str, ImageSet]:
     """The first test pictures of the run's data, and its name; where it is not there drawn digits, or noise
     for models of other pictures."""
-    config = (
-        runs.read_config(run) if runs.is_run(run) else {"data": "digits", "input": {"shape": [28, 28, 1]}}
-    )
-    try:
-        return config["data"], load_as_trained(config, "test", count=count)
-    except UserError:
-        if tuple(config["input"]["shape"]) == (28, 28, 1):
-            return "digits", load("digits", "test", count)
-    shape = (count or NOISE, *config["input"]["shape"])
-    noise = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+    if not runs.is_run(run):
+        return "digits", load("digits", "test", count)
+    config = runs.read_config(run)
+    wanted = tuple(config["input"]["shape"])
+    for name in (config["data"], "digits"):
+        with suppress(UserError):
+            test = load_as_trained(config, "test", name, count)
+            if test.images.shape[1:] == wanted:
+                return name, test
+    noise = np.random.default_rng(0).integers(0, 256, (count or NOISE, *wanted)).astype(np.uint8)
     return "noise", ImageSet(noise, np.zeros(len(noise), np.int32), ("noise",))
