@@ -175,6 +175,8 @@ def to_onnx_folder(
     options: dict[str, Any] = {"precision": precision, "quantize": quantize, "metadata": metadata}
     if quantize is not None:
         options["calibration"] = [_sample(loaded, decoder)]
+    if quantize == "int4":  # in standard operations it is unpacked at loading; all clients are onnxruntime
+        options["runtime"] = "onnxruntime"
     path = cv.convert(graph, folder / "onnx" / name, overwrite=overwrite, **options)
     write_files(loaded, folder)
     return path

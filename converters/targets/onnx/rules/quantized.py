@@ -140,9 +140,15 @@ def _packed_words(w: Writer, node: Node) -> None:
     packed = w.node("Cast", _parts(w, words, 8), to=ELEMENT_TYPES["uint8"])
     packed = w.node("Reshape", packed, w.int64([n, groups, size]))
     flat = w.int64([-1])
-    zeros = w.node("Div", w.node("Neg", biases), scales)
-    zeros = w.node("Where", w.node("Equal", scales, w.constant(0, "float32")), biases, zeros)
-    operands = [x, packed, w.node("Reshape", scales, flat), w.node("Reshape", zeros, flat)]
+    bits = node.attrs["bits"]
+    whole = whole_zeros(*(w.graph.constants[value] for value in node.inputs[2:]), bits)
+    if whole is None:
+        zeros = w.node("Div", w.node("Neg", biases), scales)
+        zeros = w.node("Where", w.node("Equal", scales, w.constant(0, "float32")), biases, zeros)
+        zeros = w.node("Reshape", zeros, flat)
+    else:  # packed: onnxruntime unpacks all weights at every call where zeros have a fraction
+        zeros = w.constant(_packed_rows(whole, bits).ravel(), name=f"{biases}.zeros")
+    operands = [x, packed, w.node("Reshape", scales, flat), zeros]
     _packed_product(w, node, operands)
 
 
