@@ -110,7 +110,7 @@ def picture_array(path: Path, side: int) -> tuple[np.ndarray, str]:
 def is_any_captioner(path: Path) -> bool:
     """Whether a path holds a captioner in any form."""
     folder = path.parent if path.suffix == ".mlpackage" else path
-    exported = path.suffix == ".mlpackage" or (path / "onnx" / "encoder_model.onnx").is_file()
+    exported = path.suffix == ".mlpackage" or any(path.glob("onnx/encoder_model*.onnx"))
     return is_captioner(path) or (
         exported and read_json(folder / "config.json").get("model_type") == CAPTIONER
     )
