@@ -31,3 +31,8 @@ def measure() -> Iterator[tuple[str, dict[str, str]]]:
                     figures = beside_coremltools.compared(cases()[title](), folder)
                     yield f"{title}, beside coremltools", figures
             yield "ViT-Ti/16 and the limit of this machine", products_alone(folder)
+        from edgevision.benchmark.language import MODELS, figures
+
+        for title in MODELS:
+            for quantize in (None, "int4"):
+                yield f"{title}, {quantize or 'float32'}", figures(title, folder, quantize)

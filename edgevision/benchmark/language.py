@@ -1,0 +1,167 @@
+"""Language models written by onnxruntime from our exports, beside onnxruntime-genai running its own builder's
+export of the same weights, and beside transformers with PyTorch.
+
+The builder knows no GPT-2, so that one is compared with PyTorch alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+PROMPT, WRITTEN = 512, 24  # tokens of the prompt; tokens written after it
+ROUNDS = 5
+PLACES = (64, 512, 2048)  # tokens before those whose speed is told
+MODELS = {"llama 6x384": "llama-6x384", "GPT-2 124M": "gpt2-124m", "Llama of GPT-2 124M's size": "gpt2-124m"}
+
+Start = Callable[[np.ndarray], Callable[[int], Any]]  # the prompt's tokens; gives the step
+
+
+def figures(title: str, folder: Path, quantize: str | None = None) -> dict[str, str]:
+    """Time to the first token of a prompt of 512, and tokens per second after it, as ratios (above 1: ours is
+    faster) from runs in turns; and our speed at several lengths.
+
+    Args:
+        title: one of MODELS. folder: for files. quantize: None for float32, or "int4".
+    """
+    from edgevision.export_language import export_language
+
+    run = _saved(title, folder / title.replace(" ", "-"))
+    began = time.perf_counter()
+    (file,) = export_language(run, ["onnx"], run.parent / f"{run.name}-onnx", quantize=quantize, force=True)
+    rows = {"export": f"{time.perf_counter() - began:.1f} s"}
+    ours = _ours(file)
+    others: dict[str, Start] = {}
+    if find_spec("onnxruntime_genai") and title != "GPT-2 124M":
+        others["onnxruntime-genai"] = _genai(run, "int4" if quantize else "fp32")
+    if find_spec("transformers"):
+        others["transformers + torch"] = _torch(run)
+    for name, other in others.items():
+        first, speed = _in_turns(ours, other)
+        rows[f"first token of {PROMPT}, beside {name}"] = f"{first:.2f} x"
+        rows[f"tokens per second, beside {name}"] = f"{speed:.2f} x"
+    rows["tokens per second after " + ", ".join(f"{place:,}" for place in PLACES)] = ", ".join(
+        f"{_speed(ours, place):,.0f}" for place in PLACES
+    )
+    return rows
+
+
+def _saved(title: str, folder: Path) -> Path:
+    """A model with random weights in Hugging Face's format."""
+    import mlx.core as mx
+
+    from edgevision import pretrained
+    from edgevision.models import decoder_lm
+    from edgevision.text.tokenizer import train_tokenizer
+
+    if (folder / "config.json").is_file():
+        return folder
+    folder.mkdir(parents=True)
+    settings = decoder_lm.VARIANTS[MODELS[title]]
+    settings = replace(settings, vocabulary=50257, context=PLACES[-1] + 2 * WRITTEN, dropout=0.0)
+    if title.startswith("Llama"):
+        settings = replace(settings, style="llama")
+    mx.random.seed(0)
+    tokenizer = train_tokenizer("bpe", ["some text"], 257)
+    pretrained.save(folder, decoder_lm.Model(settings), tokenizer, {})
+    return folder
+
+
+def _ours(file: Path) -> Start:
+    from edgevision.inference.writers import open_writer
+
+    writer = open_writer(file)
+
+    def start(prompt: np.ndarray) -> Callable[[int], Any]:
+        engine = writer.start()
+        engine(prompt.tolist())
+        return lambda token: engine([token]).argmax()
+
+    return start
+
+
+def _genai(run: Path, precision: str) -> Start:
+    import onnxruntime_genai as genai
+
+    out = run.parent / f"{run.name}-builder-{precision}"
+    if not (out / "model.onnx").is_file():
+        builder = [sys.executable, "-m", "onnxruntime_genai.models.builder"]
+        options = ["-i", run, "-o", out, "-p", precision, "-e", "cpu", "-c", run.parent / "cache"]
+        environment = os.environ | {"HF_HUB_OFFLINE": "1"}
+        subprocess.run([*builder, *map(str, options)], check=True, capture_output=True, env=environment)
+    config = json.loads((out / "genai_config.json").read_text())
+    config["model"]["eos_token_id"] = config["model"]["vocab_size"] - 1  # random weights must not end early
+    (out / "genai_config.json").write_text(json.dumps(config))
+    model = genai.Model(str(out))
+
+    def start(prompt: np.ndarray) -> Callable[[int], Any]:
+        options = genai.GeneratorParams(model)
+        options.set_search_options(max_length=PLACES[-1] + 2 * WRITTEN, do_sample=False)
+        generator = genai.Generator(model, options)
+        generator.append_tokens(prompt.astype(np.int32))
+        generator.generate_next_token()
+
+        def step(token: int) -> None:
+            generator.generate_next_token()
+
+        return step
+
+    return start
+
+
+def _torch(run: Path) -> Start:
+    import torch
+    import transformers
+
+    model: Any = transformers.AutoModelForCausalLM.from_pretrained(run, dtype=torch.float32).eval()
+
+    def start(prompt: np.ndarray) -> Callable[[int], Any]:
+        with torch.inference_mode():
+            held = model(torch.tensor(prompt[None]), use_cache=True, logits_to_keep=1).past_key_values
+
+        def step(token: int) -> int:
+            with torch.inference_mode():
+                return int(model(torch.tensor([[token]]), past_key_values=held).logits[0, -1].argmax())
+
+        return step
+
+    return start
+
+
+def _in_turns(ours: Start, other: Start) -> tuple[float, float]:
+    """How many times as fast ours is: to the first token, and in the steps after it; medians of rounds."""
+    first, speed = [], []
+    for _ in range(ROUNDS + 1):
+        (our_first, our_step), (their_first, their_step) = _measured(ours, PROMPT), _measured(other, PROMPT)
+        first.append(their_first / our_first)
+        speed.append(their_step / our_step)
+    return median(first[1:]), median(speed[1:])  # the first round warms up
+
+
+def _measured(start: Start, past: int) -> tuple[float, float]:
+    """Seconds to the first token after `past`, and of a step after it."""
+    prompt = np.random.default_rng(past).integers(0, 50000, past)
+    began = time.perf_counter()
+    step = start(prompt)
+    middle = time.perf_counter()
+    for token in range(WRITTEN):
+        step(token)
+    return middle - began, (time.perf_counter() - middle) / WRITTEN
+
+
+def _speed(start: Start, past: int) -> float:
+    return 1 / median(_measured(start, past)[1] for _ in range(3))
+
+
+__all__ = ["MODELS", "figures"]
