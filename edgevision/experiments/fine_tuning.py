@@ -113,7 +113,7 @@ same steps.
 On {machine()}. Made by
 
 ```sh
-python -m edgevision.experiments.fine_tuning --start runs/vit --out docs/experiments --steps {settings.steps}
+python -m edgevision.experiments.fine_tuning --start runs/vit --out docs/experiments --steps {settings.steps} --tested {settings.tested}
 ```
 """
 
