@@ -140,7 +140,8 @@ the small CNN beside the small ViT on growing parts of CIFAR-10, {settings.steps
 One seed, {minutes:.0f} minutes of training in all on {machine()}. Made by
 
 ```sh
-python -m edgevision.experiments.data_size --out docs/experiments --steps {settings.steps} --tested {settings.tested}
+python -m edgevision.experiments.data_size --out docs/experiments \\
+    --steps {settings.steps} --tested {settings.tested}
 ```
 
 "An Image is Worth 16x16 Words" (Dosovitskiy et al., 2020, figure 4) asks the same at another scale:

@@ -113,7 +113,8 @@ same steps.
 On {machine()}. Made by
 
 ```sh
-python -m edgevision.experiments.fine_tuning --start runs/vit --out docs/experiments --steps {settings.steps} --tested {settings.tested}
+python -m edgevision.experiments.fine_tuning --start runs/vit --out docs/experiments \\
+    --steps {settings.steps} --tested {settings.tested}
 ```
 """
 
