@@ -141,7 +141,8 @@ def _packed_words(w: Writer, node: Node) -> None:
     packed = w.node("Reshape", packed, w.int64([n, groups, size]))
     flat = w.int64([-1])
     bits = node.attrs["bits"]
-    whole = whole_zeros(*(w.graph.constants[value] for value in node.inputs[2:]), bits)
+    columns = [w.graph.constants[value] for value in node.inputs[2:]]
+    whole = whole_zeros(columns[0], columns[1], bits)
     if whole is None:
         zeros = w.node("Div", w.node("Neg", biases), scales)
         zeros = w.node("Where", w.node("Equal", scales, w.constant(0, "float32")), biases, zeros)
