@@ -135,6 +135,24 @@ class Trace:
             results = tuple(_plain(item) for item in event["outputs"])
             self.records.append((event["name"], _plain(event["arguments"]), names, results))
 
+    def order(self) -> None:
+        """Put each record after those it reads: where MLX joins equal computations, one may come too late."""
+        known = {name for name, *_ in self.inputs} | set(self.constants)
+        made = {name for *_, results in self.records for name, *_ in results}
+        waiting, ordered = self.records, []
+        while waiting:
+            later = []
+            for record in waiting:
+                if all(name in known or name not in made for name in record[2]):
+                    ordered.append(record)
+                    known.update(name for name, *_ in record[3])
+                else:
+                    later.append(record)
+            if len(later) == len(waiting):
+                raise CaptureError("what MLX traced reads itself")
+            waiting = later
+        self.records = ordered
+
     def lost(self) -> list[int]:
         """The outputs that nothing computes: MLX joins equal computations, and forgets that both are read."""
         known = {name for name, *_ in self.inputs} | set(self.constants)
@@ -218,6 +236,7 @@ class Tracer:
                 raise CaptureError(_explain(error) + _where(error), hint=_cure(error)) from error
             finally:
                 self.snapshot.restore()
+        trace.order()
         return trace
 
     def _are_one(self, first: int, second: int, sizes: Mapping[str, int]) -> bool:

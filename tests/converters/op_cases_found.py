@@ -68,6 +68,11 @@ CASES: list[Case] = [
         lambda x: mx.exp(mx.exp(x.reshape(2, 2, 3, 3, 1, 4)) @ mx.eye(4)[:, :2]).sum(2),
         Arg((4, 9, 4)),
     ),
+    case(
+        "Split told after what reads it",
+        lambda x: (mx.roll(x, -1, axis=0) + mx.split(x, [1])[0], mx.split(x, [1])[1]),
+        Arg((2, 3)),
+    ),
     case("Slice backwards but one", lambda x: x[-2::-1], Arg(("n", 2)), sizes=({"n": 2}, {"n": 5})),
     case(
         "Tanh in a GELU whose half is read elsewhere",
