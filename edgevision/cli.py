@@ -25,6 +25,7 @@ from edgevision.commands import (
     filter,
     generate,
     inspect,
+    report,
     train,
 )
 from edgevision.commands import explain as explain_model
@@ -36,6 +37,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     evaluate.evaluate,
     export.export,
     compare.compare,
+    report.report,
     inspect.inspect,
     explain_model.explain,
     bench.bench,

@@ -18,7 +18,7 @@ import numpy as np
 
 import converters as cv
 from converters.storage import claim, replacing_file
-from edgevision.data import load
+from edgevision.data import load_as_trained
 from edgevision.errors import UsageError
 from edgevision.inference.classifier import as_pixel_values
 from edgevision.inference.evaluation import unit_range
@@ -60,7 +60,7 @@ def calibration_pictures(run: Run) -> list[np.ndarray]:
     Raises:
         UserError: the data set is not there.
     """
-    images = load(run.config["data"], "train", CALIBRATION).images
+    images = load_as_trained(run.config, "train", count=CALIBRATION).images
     return [unit_range(images[i : i + BATCH]) for i in range(0, len(images), BATCH)]
 
 

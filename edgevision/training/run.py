@@ -18,6 +18,7 @@ from edgevision.console import console
 from edgevision.data import ImageSet, load
 from edgevision.data.folder import is_own, load_pictures
 from edgevision.errors import UserError
+from edgevision.report.training import read_training, write_run_report
 from edgevision.training import memory
 from edgevision.training.classification import Classification, train
 from edgevision.training.events import FILE, Events
@@ -94,6 +95,7 @@ def train_run(
         described |= {"input": {"shape": list(training.images.shape[1:]), "scale": 1 / 255}}
         described |= {"training": asdict(plan.recipe), "result": result, "machine": _machine()}
         runs.publish(out, live, lambda folder: runs.save(folder, network, described, training.classes))
+        write_run_report(out / "report.html", read_training(out))
     return result
 
 
