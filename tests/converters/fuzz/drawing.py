@@ -199,6 +199,8 @@ class Drawing:
             raise Unfit from error
         if operation.rounding == "whole":
             _check_overflow(operation, operands, attrs, clean)
+        if operation.rounding == "smooth":
+            _check_sums([v for v in operands if v.kind == "integer"])
         exact = all(v.exact for v in floats)
         pairs = zip(zip(*clean, strict=True), zip(*noisy, strict=True), strict=True)
         results = [
@@ -271,6 +273,12 @@ def _check_overflow(
         wide = _wide(_results(operation, [v.clean[i].astype(mx.float64) for v in operands], attrs)[0])
         if not np.allclose(_wide(results[0]), wide, rtol=1e-2) or np.abs(wide).max(initial=0) >= 2**53:
             raise Unfit
+
+
+def _check_sums(integers: Sequence[Known]) -> None:
+    """Unfit where a mean of integers may add up to more than the digits of float64, as above."""
+    if any(np.abs(_wide(array)).sum() >= 2**53 for v in integers for array in v.clean):
+        raise Unfit
 
 
 def _known(index: int, dtype: str, clean: Any, noisy: Any, exact: bool, grade: str) -> Known:

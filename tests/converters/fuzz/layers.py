@@ -76,8 +76,16 @@ def _upsample(x: mx.array, scale: float, mode: str, corners: bool) -> mx.array:
     return nn.Upsample(scale, mode, align_corners=corners)(x)
 
 
+def _has_flat_row(value: Any) -> bool:
+    """Whether all elements of a row are equal: what a norm makes of it is rounding errors over each other."""
+    rows = [array.astype(mx.float32) for array in value.clean if array.size]
+    return any(bool(mx.any(mx.max(row, -1) == mx.min(row, -1))) for row in rows)
+
+
 def _choose_norm(d: Any, bias: bool = True) -> Choice:
-    x = d.value("float", rank=1, check=lambda v: v.shape[-1] not in (0, 1))
+    x = d.value(
+        "float", rank=1, check=lambda v: v.shape[-1] not in (0, 1) and not (bias and _has_flat_row(v))
+    )
     size = x.shape[-1]
     weights = [] if size is None or d.flag(3) else [d.constant((size,), x.dtype) for _ in range(1 + bias)]
     return (x, *weights), {}
