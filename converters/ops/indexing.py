@@ -64,6 +64,28 @@ def _scatter_nd(x: np.ndarray, indices: np.ndarray, updates: np.ndarray, kind: s
     return _update(x, tuple(np.moveaxis(_signed(indices), -1, 0)), updates, kind)
 
 
+def _expand_scatter_nd(b: Builder, x: Value, indices: Value, updates: Value, kind: str) -> Value | None:
+    """The indexed axes taken as one."""
+    depth = len(x.shape) - (len(updates.shape) - len(indices.shape) + 1)
+    count, rest = product(indices.shape[:-1]), x.shape[depth:]
+    flat = b("Reshape", x, shape=(product(x.shape[:depth]), *rest))
+    where = None
+    for axis in range(depth):
+        place = b("Reshape", along(b, indices, -1, axis, axis + 1, 1), shape=(count,))
+        size = size_as(b, x.shape[axis], indices.dtype)
+        if depth > 1:
+            negative = b("Less", place, size_as(b, 0, indices.dtype))
+            place = b("Select", negative, b("Add", place, size), place)
+        where = place if where is None else b("Add", b("Multiply", where, size), place)
+    if where is None:
+        return None
+    where = b("Reshape", where, shape=(count, *[1] * len(rest)))
+    where = b("Broadcast", where, shape=(count, *rest))
+    updates = b("Reshape", updates, shape=(count, *rest))
+    y = b("ScatterAxis", flat, where, updates, kind=kind, axis=0)
+    return b("Reshape", y, shape=x.shape)
+
+
 def _scatter_axis(
     x: np.ndarray, indices: np.ndarray, updates: np.ndarray, kind: str, axis: int
 ) -> np.ndarray:
@@ -156,6 +178,7 @@ def _replace_slice(
 def along(b: Builder, x: Value, axis: int, start: AnySize, end: AnySize, stride: int) -> Value:
     """A slice of one axis."""
     rank = len(x.shape)
+    axis %= rank
     starts = tuple(start if i == axis else 0 for i in range(rank))
     ends = tuple(end if i == axis else size for i, size in enumerate(x.shape))
     return b(
@@ -257,7 +280,7 @@ OPS = (
         _gather_axis_shape,
     ),
     Op("GatherND", (), _gather_nd, _gather_nd_shape),
-    Op("ScatterND", ("kind",), _scatter_nd, same),
+    Op("ScatterND", ("kind",), _scatter_nd, same, _expand_scatter_nd),
     Op("ScatterAxis", ("kind", "axis"), _scatter_axis, same),
     Op("MaskedScatter", (), _masked_scatter, same, _expand_masked_scatter),
     Op("SliceUpdate", ("kind", "start", "end", "strides"), _slice_update, same, _expand_slice_update),

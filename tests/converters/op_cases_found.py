@@ -73,6 +73,22 @@ CASES: list[Case] = [
         lambda x: (mx.roll(x, -1, 0) + mx.split(x, [1])[0], mx.split(x, [1])[1]),
         Arg((2, 3)),
     ),
+    *(
+        case(
+            f"ScatterND of many threads to one place, {kind}",
+            lambda x, v, kind=kind: getattr(x.at[mx.zeros(468, mx.int32)], kind)(v),
+            Arg((1, 468), "int32", values=(1, 3)),
+            Arg((468, 468), "int32", values=(1, 2)),
+        )
+        for kind in ("add", "maximum", "minimum")
+    ),
+    case(
+        "ScatterND of two axes to equal places from the end",
+        lambda x, v: x.at[mx.array([0, -1, 3, -4, 0]), mx.array([-1, 1, -4, 1, 4])].add(v),
+        Arg((4, 5, "n")),
+        Arg((5, "n")),
+        sizes=({"n": 2}, {"n": 5}),
+    ),
     case("Slice backwards but one", lambda x: x[-2::-1], Arg(("n", 2)), sizes=({"n": 2}, {"n": 5})),
     case(
         "Tanh in a GELU whose half is read elsewhere",

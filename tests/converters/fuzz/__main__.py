@@ -14,12 +14,13 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import count
 
+import edgevision  # noqa: F401  (its matrix products must be in place before mlx.core is imported)
+
+# isort: split
 from fuzz.drawing import drawn
 from fuzz.judging import TARGETS, Outcome, Refused, judged
 from fuzz.program import Program
 from fuzz.reducing import reduced
-
-import edgevision  # noqa: F401  (its matrix products must be in place before mlx.core is imported)
 
 ALWAYS = ("numpy", "passes")
 

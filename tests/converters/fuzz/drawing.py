@@ -224,7 +224,8 @@ class Drawing:
         seed = crc32(clean.tobytes())
         self.seen[seed] += 1
         noise = np.random.default_rng((seed, self.seen[seed])).uniform(-1, 1, clean.shape)
-        scale = NOISE[grade] * max(np.abs(clean).max(initial=0), 1)
+        largest = np.abs(clean).max(initial=1)
+        scale = NOISE[grade] * largest if np.isfinite(largest) else 0.0
         return (noisy.astype(mx.float32) + mx.array((scale * noise).astype(np.float32))).astype(noisy.dtype)
 
     def _judged(

@@ -51,6 +51,11 @@ def _divisible(op: Callable[..., Any]) -> Callable[..., Any]:
     return lambda x, y: op(x, mx.where(mx.abs(y) <= 1, mx.array(1, y.dtype), y))
 
 
+def _angle(y: mx.array, x: mx.array) -> mx.array:
+    """The angle, where it does not hang on the sign of a zero: MLX's erf(0) is -0."""
+    return mx.arctan2(y, mx.where(y == 0, mx.array(1, x.dtype), x))
+
+
 def _shift(op: Callable[..., Any]) -> Callable[..., Any]:
     return lambda x, y: op(x, y & mx.array(x.dtype.size * 8 - 1, y.dtype))
 
@@ -192,7 +197,7 @@ ELEMENTWISE: dict[str, Operation] = {
     "divide": Operation(lambda x, y: x / (mx.abs(y) + 1), two()),
     "power": Operation(lambda x, y: mx.power(mx.abs(x) + 0.5, mx.tanh(y)), two("float")),
     "power_of": Operation(lambda x, exponent: x**exponent, _choose_power, "whole"),
-    "arctan2": Operation(mx.arctan2, two("float", same=True)),
+    "arctan2": Operation(_angle, two("float", same=True)),
     "logaddexp": Operation(mx.logaddexp, two("float")),
     "remainder": Operation(_divisible(mx.remainder), partial(_choose_integers_or), "exact"),
     "floor_divide": Operation(_divisible(mx.floor_divide), partial(_choose_integers_or), "exact"),

@@ -31,7 +31,13 @@ def _gather_nd(w: Writer, node: Node) -> None:
     w.give("GatherND", [w.name(x), _long(w, indices)], [w.name(node.output)])
 
 
-def _refuse_scatter(opset: int, node: Node) -> str | None:
+def _refuse_scatter_nd(opset: int, node: Node) -> str | None:
+    if node.attrs["kind"] != "set":
+        return "onnxruntime's threads lose updates where places are equal; ScatterElements loses none"
+    return None
+
+
+def _refuse_scatter_axis(opset: int, node: Node) -> str | None:
     if opset < 18 and node.attrs["kind"] in ("max", "min"):
         return "scattering by maximum or minimum came with opset 18"
     return None
@@ -40,7 +46,7 @@ def _refuse_scatter(opset: int, node: Node) -> str | None:
 def _scatter_nd(w: Writer, node: Node) -> None:
     x, indices, updates = node.inputs
     operands = [w.name(x), _long(w, indices), w.name(updates)]
-    w.give("ScatterND", operands, [w.name(node.output)], reduction=REDUCTIONS[node.attrs["kind"]])
+    w.give("ScatterND", operands, [w.name(node.output)])
 
 
 def _scatter_axis(w: Writer, node: Node) -> None:
@@ -82,8 +88,8 @@ RULES = {
     "Gather": Lowering(_gather),
     "GatherAxis": Lowering(_gather_axis),
     "GatherND": Lowering(_gather_nd),
-    "ScatterND": Lowering(_scatter_nd, _refuse_scatter),
-    "ScatterAxis": Lowering(_scatter_axis),
+    "ScatterND": Lowering(_scatter_nd, _refuse_scatter_nd),
+    "ScatterAxis": Lowering(_scatter_axis, _refuse_scatter_axis),
     "DynamicSlice": Lowering(_dynamic_slice, _refuse_dynamic_slice),
     "DynamicSliceUpdate": Lowering(_dynamic_update, _refuse_dynamic_update),
 }
