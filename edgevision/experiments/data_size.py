@@ -35,8 +35,8 @@ class Settings:
     shares: tuple[float, ...] = (0.01, 0.03, 0.1, 0.3, 1.0)
     steps: int = 2000
     batch_size: int = 64
-    cnn: str = "small"
-    vit: str = "small"
+    cnn: str = "tiny"
+    vit: str = "tiny"
     data: str = "cifar10"
     tested: int = 10_000
 
@@ -127,7 +127,7 @@ def page(settings: Settings, table: Mapping[str, Mapping[str, Any]], count: int)
 
 A convolution knows before it has seen a picture that neighbouring pixels belong together and that a thing
 is the same thing elsewhere. A Vision Transformer has to learn both, from pictures. Here is what that costs:
-the small CNN beside the small ViT on growing parts of CIFAR-10, {settings.steps:,} steps of
+the `tiny` CNN beside the `tiny` ViT on growing parts of CIFAR-10, {settings.steps:,} steps of
 {settings.batch_size} pictures each whatever the part, accuracy on {settings.tested:,} test pictures.
 
 {head}
