@@ -1,5 +1,6 @@
 """Every row of the op table as a Core ML package, computed by the interpreter, against MLX."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from op_cases import CASES
 
 import converters as cv
 from converters import disk
+from converters.artifact import Artifact
 from converters.graph import Graph
 from converters.passes import optimize
 from converters.sizes import is_static
@@ -63,7 +65,25 @@ def test_package_computes_what_mlx_computes(row, tmp_path):
         with pytest.raises(cv.ConversionError, match=row.refused["coreml"]):
             loaded(row, tmp_path / "row.mlpackage")
         return
-    model = loaded(row, tmp_path / "row.mlpackage")
+    agrees(row, loaded(row, tmp_path / "row.mlpackage"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("row", [row for row in CASES if "coreml" not in row.refused], ids=identifier)
+@pytest.mark.parametrize("ios", [15, 16, 17])
+def test_package_for_older_systems_computes_what_mlx_computes(ios, row, tmp_path):
+    try:
+        model = loaded(row, tmp_path / "row.mlpackage", ios)
+    except cv.ConversionError as refusal:
+        named = [int(version) for version in re.findall(r"came with iOS (\d+)", str(refusal))]
+        assert named and min(named) > ios, refusal
+        return
+    if row.name not in SIGNS:
+        agrees(row, model)
+
+
+def agrees(row: Case, model: Artifact) -> None:
+    """Every size of the row computes what MLX does."""
     random = np.random.default_rng(0)
     for sizes in row.sizes:
         arrays = [arg.array(sizes, random) for arg in row.args]
