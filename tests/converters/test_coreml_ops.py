@@ -76,7 +76,8 @@ def test_package_for_older_systems_computes_what_mlx_computes(ios, row, tmp_path
         model = loaded(row, tmp_path / "row.mlpackage", ios)
     except cv.ConversionError as refusal:
         named = [int(version) for version in re.findall(r"came with iOS (\d+)", str(refusal))]
-        assert named and min(named) > ios, refusal
+        if not named or min(named) <= ios:
+            raise
         return
     if row.name not in SIGNS:
         agrees(row, model)
