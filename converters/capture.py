@@ -20,7 +20,7 @@ import mlx.nn as nn
 from converters.complex_numbers import Operand, complex_constant, real_parts, unknown
 from converters.dtypes import dtype_name
 from converters.errors import CaptureError, ConversionError, UnsupportedOp
-from converters.graph import Builder, Dim, Graph, Value
+from converters.graph import Builder, Dim, Graph, Value, bind_sizes
 from converters.patches import recordable
 from converters.records import decode, refusal
 from converters.sampling import general_traces
@@ -88,6 +88,8 @@ def _bounds(specs: Mapping[str, Spec], dims: Mapping[str, DimLike]) -> dict[str,
         raise CaptureError(
             f"dims names {', '.join(unknown)}, the inputs have {', '.join(sorted(named)) or 'none'}"
         )
+    some = {name: size for size, name in enumerate(sorted(named), 7)}
+    bind_sizes((spec.shape, substitute(spec.shape, some)) for spec in specs.values())
     bounds = {}
     for name in sorted(named):
         given = dims.get(name, Dim())

@@ -15,7 +15,7 @@ import numpy as np
 
 from converters.dtypes import numpy_dtype
 from converters.errors import ShapeError
-from converters.sizes import AnySize, Shape, sizes_in, substitute
+from converters.sizes import AnySize, Shape, Size, isolate, names_in, sizes_in, substitute
 
 
 @dataclass(frozen=True)
@@ -286,6 +286,24 @@ class Builder:
         value = Value(name, array.shape, array.dtype.name)
         self.constants[value] = array
         return value
+
+
+def isolated(graph: Graph, name: str, unknown: set[str]) -> tuple[AnySize, AnySize, Value, int]:
+    """(slope, rest, input, axis): that axis of that input has slope * name + rest elements, where neither
+    needs an `unknown` dimension.
+
+    Raises:
+        ShapeError: no input tells the dimension.
+    """
+    found = []
+    for value in graph.inputs:
+        for axis, size in enumerate(value.shape):
+            parts = isolate(size, name) if name in names_in(size) and isinstance(size, Size) else None
+            if parts is not None and not names_in(parts) & unknown:
+                found.append((*parts, value, axis))
+    if not found:
+        raise ShapeError(f"the inputs do not determine {name}")
+    return min(found, key=lambda one: one[0] != 1)
 
 
 def dims_in(graph: Graph) -> set[str]:

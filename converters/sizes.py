@@ -130,6 +130,16 @@ def floor_divide(size: AnySize, divisor: int) -> AnySize:
     return combine((m, f / divisor if m else Fraction(floor(f / divisor))) for m, f in size.terms)
 
 
+def isolate(size: Size, name: str) -> tuple[AnySize, AnySize] | None:
+    """(slope, rest) without the name, where size is slope * name + rest; None where the name has powers."""
+    holding = [(list(monomial), factor) for monomial, factor in size.terms if name in monomial]
+    for monomial, _ in holding:
+        monomial.remove(name)
+    slope = combine((tuple(monomial), factor) for monomial, factor in holding)
+    rest = combine((monomial, factor) for monomial, factor in size.terms if name not in monomial)
+    return None if name in names_in(slope) else (slope, rest)
+
+
 def product(sizes: Iterable[AnySize]) -> AnySize:
     """The number of elements of a shape."""
     total: AnySize = 1

@@ -89,6 +89,18 @@ CASES: list[Case] = [
         Arg((5, "n")),
         sizes=({"n": 2}, {"n": 5}),
     ),
+    *(
+        case(
+            f"Arange to a size told as {told}",
+            lambda x, y: (
+                mx.arange(x.shape[0] // 2)[:, None] + x[: x.shape[0] // 2 * 2].reshape(-1, 2) + y.sum()
+            ),
+            Arg((told,)),
+            Arg(("n",) if told == "2*n*m" else ()),
+            sizes=({"m": 3, "n": 2}, {"m": 2, "n": 5}),
+        )
+        for told in ("2*m", "2*m + 1", "2*n*m")
+    ),
     case("Slice backwards but one", lambda x: x[-2::-1], Arg(("n", 2)), sizes=({"n": 2}, {"n": 5})),
     case(
         "Tanh in a GELU whose half is read elsewhere",

@@ -311,6 +311,11 @@ def test_a_disabled_compile_switch_stays_disabled():
         mx.enable_compile()
 
 
+def test_sizes_that_the_inputs_leave_open_are_refused():
+    with pytest.raises(cv.ShapeError, match=r"do not determine h\*w"):
+        cv.capture(mx.sum, {"x": cv.Spec(("h*w",))})
+
+
 def test_unknown_dims_states_and_specs_are_errors():
     with pytest.raises(cv.CaptureError, match="dims names depth"):
         cv.capture(lambda x: x, {"x": cv.Spec(("b", 3))}, dims={"depth": (1, 2)})

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from converters.errors import ConversionError
-from converters.graph import Graph, Node, Value
+from converters.graph import Graph, Node, Value, isolated
 from converters.sizes import AnySize, Shape, Size, is_static
 from converters.targets.coreml.blob import NARROW, BlobFile, packed_codes
 from converters.targets.coreml.schema import mil_schema
@@ -76,6 +76,7 @@ class Writer:
         self._taken = set(public.values())
         self._constants: dict[tuple[Any, ...], Ref] = {}
         self._held: list[Any] = []
+        self._solving: set[str] = set()
         self._sizes: dict[Any, Ref] = {}
         reserved = {value: public[name] for name, value in graph.outputs.items() if value in graph.producers}
         for value, wish in graph.names.items():
@@ -258,7 +259,7 @@ class Writer:
             if size in value.shape:
                 return self._read(value, value.shape.index(size))
         if len(size.terms) == 1 and size == Size.of(next(iter(size.names()))):
-            return self._solved(size)
+            return self._solved(*size.names())
         return None
 
     def _read(self, value: Value, axis: int) -> Ref:
@@ -266,16 +267,16 @@ class Writer:
         bounds = {"begin": np.array([axis], np.int32), "end": np.array([axis + 1], np.int32)}
         return self.op("slice_by_index", (1,), "int32", name="size", x=sizes, **bounds, **slice_defaults(1))
 
-    def _solved(self, wanted: Size) -> Ref:
-        (name,) = wanted.names()
-        for value in self.graph.inputs:
-            for axis, declared in enumerate(value.shape):
-                if isinstance(declared, Size) and name in declared.names():
-                    rest = declared - wanted
-                    if isinstance(rest, int) or name not in rest.names():
-                        whole = self._read(value, axis)
-                        return self.op("sub", (1,), "int32", name="size", x=whole, y=self.size(rest))
-        raise AssertionError(f"no input tells {name}")
+    def _solved(self, name: str) -> Ref:
+        self._solving.add(name)
+        slope, rest, value, axis = isolated(self.graph, name, self._solving)
+        size = self._read(value, axis)
+        if rest != 0:
+            size = self.op("sub", (1,), "int32", name="size", x=size, y=self.size(rest))
+        if slope != 1:
+            size = self.op("floor_div", (1,), "int32", name="size", x=size, y=self.size(slope))
+        self._solving.remove(name)
+        return size
 
     def _polynomial(self, size: Size) -> Ref:
         scale = int(np.lcm.reduce([factor.denominator for _, factor in size.terms]))

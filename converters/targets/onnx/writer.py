@@ -9,7 +9,7 @@ import numpy as np
 from onnx import GraphProto, NodeProto, TensorProto, ValueInfoProto, helper
 
 from converters.dtypes import numpy_dtype
-from converters.graph import Graph, Node, Value
+from converters.graph import Graph, Node, Value, isolated
 from converters.sizes import AnySize, Monomial, Shape, Size, is_static
 
 ELEMENT_TYPES = {
@@ -40,6 +40,7 @@ class Writer:
         self.domains: set[str] = set()
         self._taken = set(self.names.values()) | set(graph.outputs)
         self._small: dict[tuple[Any, ...], str] = {}
+        self._solving: set[str] = set()
         self._sizes: dict[AnySize | tuple[str, Monomial], str] = {}
         self._once: dict[Any, str] = {}
         for value, array in graph.constants.items():
@@ -163,20 +164,20 @@ class Writer:
                 axis = value.shape.index(size)
                 return self.node("Shape", self.names[value], name="size", start=axis, end=axis + 1)
         if len(size.names()) == 1 and size == Size.of(next(iter(size.names()))):
-            return self._solved(size)
+            return self._solved(*size.names())
         return None
 
-    def _solved(self, wanted: Size) -> str:
-        """A name that stands alone nowhere: from a sum in which the others do."""
-        (name,) = wanted.names()
-        for value in self.graph.inputs:
-            for axis, declared in enumerate(value.shape):
-                if isinstance(declared, Size) and name in declared.names():
-                    rest = declared - wanted
-                    if isinstance(rest, int) or name not in rest.names():
-                        whole = self.node("Shape", self.names[value], name="size", start=axis, end=axis + 1)
-                        return self.node("Sub", whole, self.size(rest), name="size")
-        raise AssertionError(f"no input tells {name}")
+    def _solved(self, name: str) -> str:
+        """A name that stands alone nowhere: from a size in which the others are known."""
+        self._solving.add(name)
+        slope, rest, value, axis = isolated(self.graph, name, self._solving)
+        size = self.node("Shape", self.names[value], name="size", start=axis, end=axis + 1)
+        if rest != 0:
+            size = self.node("Sub", size, self.size(rest), name="size")
+        if slope != 1:
+            size = self.node("Div", size, self.size(slope), name="size")
+        self._solving.remove(name)
+        return size
 
     def finish(self, name: str) -> GraphProto:
         """The graph without initializers' data; the caller adds tensors."""

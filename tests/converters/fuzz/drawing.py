@@ -201,7 +201,7 @@ class Drawing:
             _check_overflow(operation, operands, attrs, clean)
         if operation.rounding == "smooth":
             _check_sums([v for v in operands if v.kind == "integer"])
-        exact = all(v.exact for v in floats)
+        exact = all(v.exact for v in floats) and not _rounds(operation, operands, attrs, clean)
         pairs = zip(zip(*clean, strict=True), zip(*noisy, strict=True), strict=True)
         results = [
             self._judged(operation, operands, arrays, others, exact, index)
@@ -274,6 +274,21 @@ def _check_overflow(
         wide = _wide(_results(operation, [v.clean[i].astype(mx.float64) for v in operands], attrs)[0])
         if not np.allclose(_wide(results[0]), wide, rtol=1e-2) or np.abs(wide).max(initial=0) >= 2**53:
             raise Unfit
+
+
+def _rounds(
+    operation: Operation, operands: Sequence[Known], attrs: dict[str, Any], clean: Sequence[list[mx.array]]
+) -> bool:
+    """Whether arithmetic rounded short floats: on wider ones it gives others."""
+    short = any(dtype_name(array.dtype) in ("float16", "bfloat16") for array in clean[0])
+    if operation.rounding not in ("exact", "whole") or not short:
+        return False
+    for i, results in enumerate(clean):
+        wide = [v.clean[i].astype(mx.float32) if v.kind == "float" else v.clean[i] for v in operands]
+        pairs = zip(results, _results(operation, wide, attrs), strict=True)
+        if not all(np.array_equal(_wide(a), _wide(b), equal_nan=True) for a, b in pairs):
+            return True
+    return False
 
 
 def _check_sums(integers: Sequence[Known]) -> None:
