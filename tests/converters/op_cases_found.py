@@ -63,6 +63,14 @@ CASES: list[Case] = [
         Arg((2, "n", 4), "float16"),
         sizes=({"n": 2}, {"n": 5}),
     ),
+    *(
+        case(
+            f"Matmul of the first axis turned to {axes}",
+            lambda x, axes=axes: mx.ones((5, 4 if axes[1] == 0 else 3), mx.float16) @ x.transpose(axes),
+            Arg((4, 3, 4) if axes[1] == 0 else (8, 4, 3), "float16"),
+        )
+        for axes in ((1, 0, 2), (1, 2, 0))
+    ),
     case(
         "Matmul of six axes",
         lambda x: mx.exp(mx.exp(x.reshape(2, 2, 3, 3, 1, 4)) @ mx.eye(4)[:, :2]).sum(2),

@@ -133,6 +133,7 @@ class _Caster(Builder):
         self.constants = dict(graph.constants)
         self.replaced: dict[Value, Value] = {}
         self.casts: dict[tuple[Value, str, bool], Value] = {}
+        self.turned: set[Value] = set()  # by transposes that move the first axis
 
     def now(self, value: Value) -> Value:
         return self.replaced.get(value, value)
@@ -154,6 +155,10 @@ class _Caster(Builder):
             return
         subject = inputs[SUBJECTS.get(node.op, 0)].dtype
         allowed = kernel_types(node, opset)
+        if node.op == "Transpose" and node.attrs["axes"][0] != 0:
+            self.turned.update(node.outputs)
+        if node.op in ("Matmul", "Linear") and self.turned & set(inputs):
+            allowed -= {"float16"}  # onnxruntime 1.32 crashes where it casts between the two by itself
         if subject in allowed or node.op == "AsType":
             self.nodes.append(Node(node.op, inputs, node.outputs, node.attrs))
             return
