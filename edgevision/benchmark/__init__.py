@@ -20,6 +20,10 @@ def measure() -> Iterator[tuple[str, dict[str, str]]]:
         yield "machine", machine_figures()
         yield "LeNet (modern)", lenet_figures(folder)
         if find_spec("torch"):
+            from edgevision.benchmark import training
+
+            for title, case in training.CASES.items():
+                yield f"{title}, training beside PyTorch", training.compared(case)
             from edgevision.benchmark.beside_torch import cases, compared, products_alone
 
             for title, make in cases().items():

@@ -1,6 +1,8 @@
-"""The networks of `networks` and LeNet in PyTorch, channels first, with the same parameter names."""
+"""The networks of `networks`, LeNet and the small CNN in PyTorch, channels first, with the same names."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import mlx.core as mx
 import mlx.nn
@@ -19,7 +21,15 @@ def with_weights_of(network: nn.Module, model: mlx.nn.Module) -> nn.Module:
     Raises:
         KeyError: a parameter that `model` has not.
     """
-    weights = {name: array for name, array in tree_flatten(model.parameters()) if isinstance(array, mx.array)}
+    return with_weights(network, dict(tree_flatten(model.parameters())))
+
+
+def with_weights(network: nn.Module, weights: Mapping[str, mx.array]) -> nn.Module:
+    """`network` in evaluation mode, holding arrays by the names of its own.
+
+    Raises:
+        KeyError: a parameter that `weights` has not.
+    """
     with torch.no_grad():
         for name, tensor in network.state_dict().items():
             if not name.endswith("num_batches_tracked"):
@@ -54,13 +64,13 @@ class Block(nn.Module):
 class ViT(nn.Module):
     """ViT-Ti/16."""
 
-    def __init__(self, width: int = 192, layers: int = 12):
+    def __init__(self, width: int = 192, layers: int = 12, classes: int = 1000):
         super().__init__()
         self.patch = nn.Conv2d(3, width, 16, 16)
         self.token = nn.Parameter(torch.zeros(1, 1, width))
         self.position = nn.Parameter(torch.zeros(1, 197, width))
         self.blocks = nn.ModuleList(Block(width) for _ in range(layers))
-        self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, 1000)
+        self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, classes)
 
     def forward(self, picture):
         x = self.patch(picture).flatten(2).transpose(1, 2)
@@ -151,3 +161,43 @@ class LeNet(nn.Module):
         x = max_pool2d(relu(self.conv2(x)), 2, 2)
         x = x.flatten(1)
         return self.fc3(relu(self.fc2(relu(self.fc1(x)))))
+
+
+class Convolution(nn.Module):
+    """3 x 3, normalized over the batch, rectified."""
+
+    def __init__(self, inputs: int, outputs: int):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs)
+
+    def forward(self, x):
+        return relu(self.norm(self.conv(x)))
+
+
+class Stage(nn.Module):
+    """Convolve, halve, and one residual pair."""
+
+    def __init__(self, inputs: int, outputs: int):
+        super().__init__()
+        self.widen = Convolution(inputs, outputs)
+        self.first, self.second = Convolution(outputs, outputs), Convolution(outputs, outputs)
+
+    def forward(self, x):
+        x = max_pool2d(self.widen(x), 2, 2)
+        return x + self.second(self.first(x))
+
+
+class CNN(nn.Module):
+    """`edgevision.models.cnn`, small."""
+
+    def __init__(self):
+        super().__init__()
+        widths = (48, 96, 192)
+        self.stages = nn.ModuleList(Stage(a, b) for a, b in zip((3, *widths), widths, strict=False))
+        self.head = nn.Linear(widths[-1], 10)
+
+    def forward(self, picture):
+        x = picture
+        for stage in self.stages:
+            x = stage(x)
+        return self.head(x.amax((2, 3)))

@@ -6,8 +6,8 @@ import typer
 
 
 def bench(json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False) -> None:
-    """Measure on this machine: LeNet's training, export and inference; others beside PyTorch's exporter where
-    it is installed.
+    """Measure on this machine: LeNet's training, export and inference; where PyTorch is installed, training
+    steps and other networks beside PyTorch and its exporter.
 
     \b
     Examples:

@@ -1,0 +1,17 @@
+"""What `edgevision bench` times is the same in both frameworks."""
+
+from dataclasses import replace
+
+import pytest
+
+from edgevision.benchmark.training import CASES, recipe_for, steps
+
+NAMES = [pytest.param(name, marks=pytest.mark.slow if "224" in name else ()) for name in CASES]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_steps_beside_pytorch_compute_the_same(name):
+    case = replace(CASES[name], batch=2)
+    ours, theirs = steps(case, replace(recipe_for(case), side_by_side=1))  # norms see the whole batch
+    for _ in range(2):
+        assert ours() == pytest.approx(theirs(), rel=2e-3)
