@@ -82,3 +82,26 @@ def load(live: Path) -> tuple[int, dict[str, Any]] | None:
             f"the checkpoint {folder} cannot be read: {error}", hint="train anew with --force"
         ) from error
     return int(folder.name.removeprefix("step-")), tree_unflatten(list(arrays.items()))
+
+
+def check(live: Path, tree: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """UserError where the newest checkpoint's `tree` has not the arrays that a training needs, as one that
+    another version wrote may; the first ten names are listed."""
+    found, needed = (dict(tree_flatten(one)) for one in (tree, wanted))
+    told = [f"{name} is missing" for name in sorted(needed.keys() - found.keys())]
+    told += [f"{name} is unexpected" for name in sorted(found.keys() - needed.keys())]
+    told += [
+        f"{name} has the shape {found[name].shape}, expected {needed[name].shape}"
+        for name in sorted(found.keys() & needed.keys())
+        if found[name].shape != needed[name].shape
+    ]
+    if told:
+        more = f" and {len(told) - 10} more" if len(told) > 10 else ""
+        raise UserError(
+            f"the checkpoint {latest(live)} is of another version of edgevision or another model: "
+            f"{', '.join(told[:10])}{more}",
+            hint="go on with the version that wrote it, or train anew with --force",
+        )
+
+
+__all__ = ["check", "latest", "load", "save"]

@@ -207,11 +207,17 @@ def _restore(step: Step, best: Best, out: Path, group: Group) -> tuple[int, list
     """Put the newest checkpoint of process 0 back, in all processes; gives its step and what was measured
     since the last look."""
     found = checkpoints.load(out) if group.is_first else None
-    number = int(np.array(group.shared({"step": mx.array(found[0] if found else 0)})["step"]))
+    number, count = 0, 0
+    if found:
+        told = found[1].pop("unseen", None)
+        checkpoints.check(out, found[1], _state(step, best, []))
+        number, count = found[0], len(told["losses"]) if told else 0
+        found[1].update({"unseen": told} if told else {})
+    number, count = np.array(group.shared({"place": mx.array([number, count])})["place"]).tolist()
     if not number:
         console.print("no checkpoint yet: training from the beginning")
         return 0, []
-    blank = [(mx.array(0.0), mx.array(0))] * (number % LOOK_EVERY)
+    blank = [(mx.array(0.0), mx.array(0))] * count
     tree = group.shared(found[1] if found else _state(step, best, blank))
     step.restore(tree)
     best.restore(tree["best"])

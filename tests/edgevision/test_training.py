@@ -206,6 +206,21 @@ def test_damaged_checkpoints_are_told(tmp_path: Path, name: str, content: bytes,
     assert "--force" in str(caught.value.hint)
 
 
+def test_checkpoints_of_another_version_are_one_line(data: ImageSet, tmp_path: Path) -> None:
+    """One without what a later version keeps, and with what it does not know, in another shape."""
+    train(data, tmp_path, replace(RECIPE, steps=10))
+    step, tree = checkpoints.load(tmp_path) or (0, {})
+    del tree["best"]
+    tree["older"], tree["model"]["inner"]["bias"] = mx.zeros(1), mx.zeros(3)
+    checkpoints.save(tmp_path, step, tree)
+    with pytest.raises(UserError) as caught:
+        train(data, tmp_path, resume=True)
+    assert "\n" not in caught.value.message
+    told = "best.score is missing, best.stale is missing, best.step is missing, older is unexpected, "
+    assert f"{told}model.inner.bias has the shape (3,), expected (16,)" in caught.value.message
+    assert "--force" in str(caught.value.hint)
+
+
 def test_distortion_of_nothing_is_nothing() -> None:
     images = mx.random.uniform(shape=(3, 7, 6, 2))
     assert mx.array_equal(distorted(images, 0, 0, 0), images)
