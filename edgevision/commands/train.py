@@ -19,7 +19,9 @@ EpochsOption = Annotated[int | None, typer.Option(min=1, help="Passes over the t
 StepsOption = Annotated[int | None, typer.Option(min=1, help="Steps, in place of epochs.")]
 BatchSizeOption = Annotated[
     str | None,
-    typer.Option(help="Pictures, or rows of text, per step; auto finds the fastest that fits."),
+    typer.Option(
+        "--batch-size", "--batch", help="Pictures, or rows of text, per step; auto finds the fastest."
+    ),
 ]
 LearningRateOption = Annotated[float | None, typer.Option(min=0, help="Highest learning rate.")]
 SeedOption = Annotated[
@@ -95,6 +97,7 @@ def train(
       edgevision train captioner --data scenes --out runs/scenes
       edgevision train decoder_lm --data tiny-shakespeare --out runs/shakespeare
       edgevision train decoder_lm --variant llama --data book.txt --tokenizer bpe --out runs/book
+      edgevision train decoder_lm --batch auto --memory-limit 4G --tensorboard --out runs/text
       mlx.launch -n 2 -- edgevision train cnn --data cifar10 --out runs/cnn
     """
     from edgevision.errors import UsageError
@@ -113,24 +116,21 @@ def train(
     }
     text = {"tokenizer": tokenizer, "vocabulary": vocabulary, "context": context}
     fine = {"start": start, "tune": tune, "layer_decay": layer_decay}
+    of_pictures = {"from": start, "tune": tune, "layer-decay": layer_decay, "image-size": image_size}
+    what = {"variant": variant, "data": data}
+    machine = {"batch_auto": auto, "memory_limit": memory_limit, "tensorboard": tensorboard}
+    place = {"out": out, "resume": resume, "force": force}
     if model == "captioner":
-        _refuse("networks of pictures", {"from": start, "tune": tune, "layer-decay": layer_decay})
+        _refuse("networks of pictures", of_pictures)
         _refuse("decoder_lm", {"tokenizer": tokenizer, "context": context})
-        wishes = {"variant": variant, "data": data, "vocabulary": vocabulary, **recipe}
-        _train_captions(wishes, out, resume, force)
-        return
-    if model == "decoder_lm":
-        _refuse("networks of pictures", {"from": start, "tune": tune, "layer-decay": layer_decay})
-        _train_text({"variant": variant, "data": data, **text}, out, resume, force, **recipe)
-        return
-    _refuse("decoder_lm", text)
-    _train_pictures(
-        {"model": model, "variant": variant, "data": data, "image_size": image_size},
-        recipe | fine,
-        settings or [],
-        {"batch_auto": auto, "memory_limit": memory_limit, "tensorboard": tensorboard},
-        {"out": out, "resume": resume, "force": force},
-    )
+        _train_captions({**what, "vocabulary": vocabulary}, recipe, settings or [], machine, place)
+    elif model == "decoder_lm":
+        _refuse("networks of pictures", of_pictures)
+        _train_text({**what, **text}, recipe, settings or [], machine, place)
+    else:
+        _refuse("decoder_lm", text)
+        what |= {"model": model, "image_size": image_size}
+        _train_pictures(what, recipe | fine, settings or [], machine, place)
 
 
 def _train_pictures(
@@ -145,9 +145,8 @@ def _train_pictures(
     from edgevision.errors import UsageError
     from edgevision.models import variant as find_variant
     from edgevision.training.finetuning import kind_of_start
-    from edgevision.training.memory import bytes_of
     from edgevision.training.recipe import Recipe, recipe_of, settings_of
-    from edgevision.training.run import Machine, Plan, begun, train_run
+    from edgevision.training.run import Plan, begun, train_run
 
     before = (begun(place["out"]) if place["resume"] else None) or {}
     old = {"variant": None, "data": None, "image_size": None, **before}
@@ -163,34 +162,64 @@ def _train_pictures(
     known = before["recipe"] if before else asdict(recipe_of(what["model"], variant, data))
     wishes = {name: value for name, value in recipe.items() if value is not None} | settings_of(settings)
     plan = Plan(what["model"], variant, data, Recipe(**{**known, **wishes}), what["image_size"])
-    limit = None if machine["memory_limit"] is None else bytes_of(machine["memory_limit"])
-    result = train_run(plan, **place, wishes=Machine(**{**machine, "memory_limit": limit}))
-    told = f"test accuracy {result['test_accuracy']:.2%}, {result['seconds']:.0f} s of training"
-    waited = result.get("share_waiting_for_data")
-    typer.echo(f"{place['out']}: {told}" + (f", {waited:.1%} of it waiting for data" if waited else ""))
+    result = train_run(plan, **place, wishes=_machine(machine))
+    told = f"test accuracy {result['test_accuracy']:.2%}"
+    _tell(place["out"], told, result)
 
 
-def _train_captions(wishes: dict[str, Any], out: Path, resume: bool, force: bool) -> None:
+def _train_captions(
+    what: dict[str, Any],
+    recipe: dict[str, Any],
+    settings: list[str],
+    machine: dict[str, Any],
+    place: dict[str, Any],
+) -> None:
+    from edgevision.training.captioning import CaptionRecipe
     from edgevision.training.captioning_run import train_caption_run
+    from edgevision.training.recipe import settings_of
 
-    result = train_caption_run(wishes, out, resume, force)
+    wishes = {**what, **recipe, **settings_of(settings, CaptionRecipe())}
+    result = train_caption_run(wishes, **place, machine=_machine(machine))
     told = f"held-out loss {result['test_loss']:.3f}, {result['test_exact']:.1%} of the sentences exact"
     if "test_bleu4" in result:
         told += f", BLEU-4 {result['test_bleu4']:.1f}, CIDEr {result['test_cider']:.1f}"
-    typer.echo(f"{out}: {told}, {result['seconds']:.0f} s of training")
+    _tell(place["out"], told, result)
 
 
-def _train_text(wishes: dict[str, Any], out: Path, resume: bool, force: bool, **recipe: Any) -> None:
+def _train_text(
+    what: dict[str, Any],
+    recipe: dict[str, Any],
+    settings: list[str],
+    machine: dict[str, Any],
+    place: dict[str, Any],
+) -> None:
     from edgevision.errors import UsageError
+    from edgevision.training.language import TextRecipe
     from edgevision.training.language_run import train_language_run
+    from edgevision.training.recipe import settings_of
 
     if recipe.pop("epochs") is not None:
         raise UsageError("decoder_lm counts steps, not epochs", hint="use --steps")
-    result = train_language_run({**wishes, **recipe}, out, resume, force)
-    told = f"held-out loss {result['loss']:.3f}, perplexity {result['perplexity']:.2f}"
-    typer.echo(
-        f"{out}: {told}, {result['bits_per_byte']:.3f} bits per byte, {result['seconds']:.0f} s of training"
-    )
+    wishes = {**what, **recipe, **settings_of(settings, TextRecipe())}
+    result = train_language_run(wishes, **place, machine=_machine(machine))
+    told = f"held-out loss {result['test_loss']:.3f}, perplexity {result['test_perplexity']:.2f}"
+    _tell(place["out"], f"{told}, {result['test_bits_per_byte']:.3f} bits per byte", result)
+
+
+def _machine(given: dict[str, Any]) -> Any:
+    """The options about this machine, as a training takes them."""
+    from edgevision.training.memory import bytes_of
+    from edgevision.training.wishes import Machine
+
+    limit = given["memory_limit"]
+    return Machine(**{**given, "memory_limit": None if limit is None else bytes_of(limit)})
+
+
+def _tell(out: Path, told: str, result: dict[str, Any]) -> None:
+    """What was measured, and how the time was spent."""
+    waited = result.get("share_waiting_for_data")
+    told = f"{told}, {result['seconds']:.0f} s of training"
+    typer.echo(f"{out}: {told}" + (f", {waited:.1%} of it waiting for data" if waited is not None else ""))
 
 
 def _refuse(kind: str, options: dict[str, Any]) -> None:

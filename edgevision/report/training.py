@@ -22,6 +22,10 @@ CURVES = {"loss": "Training loss", "test_accuracy": "Test accuracy", "test_loss"
 RESULTS = {
     "test_accuracy": ("test accuracy", lambda value: f"{value:.2%}"),
     "test_loss": ("held-out loss", lambda value: f"{value:.3f}"),
+    "test_perplexity": ("perplexity", lambda value: f"{value:.2f}"),
+    "test_exact": ("sentences exact", lambda value: f"{value:.1%}"),
+    "test_bleu4": ("BLEU-4", lambda value: f"{value:.1f}"),
+    "test_cider": ("CIDEr", lambda value: f"{value:.1f}"),
     "loss": ("training loss", lambda value: f"{value:.3f}"),
     "seconds": ("seconds", lambda value: f"{value:,.0f}"),
     "images_per_second": ("images/s", lambda value: f"{value:,}"),
@@ -104,11 +108,10 @@ def write_comparison(path: Path, trainings: Sequence[Training]) -> None:
 
 
 def _results(result: Mapping[str, Any]) -> dict[str, str]:
-    found = {**result, "test_loss": result.get("test_loss", result.get("held_out_loss"))}
     return {
-        title: escape(shown(found[name]))
+        title: escape(shown(result[name]))
         for name, (title, shown) in RESULTS.items()
-        if isinstance(found.get(name), int | float)
+        if isinstance(result.get(name), int | float)
     }
 
 

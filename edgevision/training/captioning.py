@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -18,6 +18,7 @@ from edgevision.inference.caption_metrics import is_installed, scores
 from edgevision.models import captioner
 from edgevision.text.tokenizer import Tokenizer
 from edgevision.training.augmentation import cropped
+from edgevision.training.group import Group
 from edgevision.training.recipe import Recipe
 from edgevision.training.step import Measured
 
@@ -39,6 +40,10 @@ class CaptionRecipe(Recipe):
         quick: pictures that are measured during the training.
     """
 
+    UNREAD: ClassVar[frozenset[str]] = frozenset(
+        {"turn", "stretch", "shift", "randaugment", "mixup", "cutmix", "start", "tune", "layer_decay"}
+    )
+
     epochs: int = 20
     batch_size: int = 32
     optimizer: Any = "muon"
@@ -57,20 +62,6 @@ class CaptionRecipe(Recipe):
     quick: int = 300
 
 
-FLICKR8K = CaptionRecipe(epochs=20, captions=3, longest=15, crop=10, flip=True)
-SCENES = CaptionRecipe(
-    epochs=14,
-    batch_size=64,
-    captions=1,
-    longest=11,
-    crop=2,
-    flip=True,
-    light=0.2,
-    forget=0.6,
-    label_smoothing=0.05,
-    average=0.99,
-)
-RECIPES = {"small": FLICKR8K, "scenes": SCENES}
 VOCABULARIES = {"small": 3000, "scenes": 400}  # tokens of byte-pair encoding
 
 
@@ -89,6 +80,8 @@ class Captioning:
         self._flips = [not any(SIDES.search(c) for c in captions) for captions in data.captions]
         self.per_step = min(recipe.batch_size, len(data))
         self.per_epoch = len(data) // self.per_step
+        self._group = Group()
+        self._group.check_batch(self.per_step)
         self._order = lru_cache(2)(
             lambda epoch: np.random.default_rng((recipe.seed, epoch)).permutation(len(data))
         )
@@ -109,7 +102,8 @@ class Captioning:
             known = self._tokens[picture]
             times = -(-recipe.captions // len(known))
             rows.append(known[np.concatenate([random.permutation(len(known)) for _ in range(times)])])
-        return images, np.stack([row[: recipe.captions] for row in rows])
+        part = slice(self._group.number, None, self._group.size)  # of what all processes compute together
+        return images[part], np.stack([row[: recipe.captions] for row in rows])[part]
 
     def loss(self, model: nn.Module, *batch: mx.array) -> Measured:
         """Cross-entropy in nats per token with smoothed labels, and what the encoder names by itself."""
@@ -196,4 +190,4 @@ def _naming_loss(model: captioner.Model, features: mx.array, tokens: mx.array, e
     return mx.mean(mx.sum(nn.losses.binary_cross_entropy(named, occurs, reduction="none"), axis=-1))
 
 
-__all__ = ["FLICKR8K", "RECIPES", "VOCABULARIES", "CaptionRecipe", "Captioning"]
+__all__ = ["VOCABULARIES", "CaptionRecipe", "Captioning"]

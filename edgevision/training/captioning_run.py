@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import mlx.core as mx
@@ -14,19 +15,28 @@ from converters.storage import claim, replacing_file
 from edgevision import models, pretrained_captioner, runs
 from edgevision.console import console
 from edgevision.data.captions import load_captions
-from edgevision.errors import UserError
 from edgevision.models import captioner
-from edgevision.text.tokenizer import load_tokenizer, train_tokenizer
+from edgevision.report.training import read_training, write_run_report
+from edgevision.text.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
 from edgevision.training import loop
-from edgevision.training.captioning import FLICKR8K, RECIPES, VOCABULARIES, Captioning, CaptionRecipe
-from edgevision.training.watch import machine
+from edgevision.training.batch_size import with_best_batch
+from edgevision.training.captioning import VOCABULARIES, Captioning, CaptionRecipe
+from edgevision.training.events import FILE, Events
+from edgevision.training.group import Group
+from edgevision.training.recipe import recipe_of
+from edgevision.training.watch import machine as about_machine
+from edgevision.training.wishes import Machine, begun, settled
 
 MODEL = "captioner"
-FIXED = ("variant", "data", "vocabulary")
+LARGEST = 1 << 23  # pixels of a batch that is found by itself
 
 
 def train_caption_run(
-    wishes: dict[str, Any], out: Path, resume: bool = False, force: bool = False
+    wishes: dict[str, Any],
+    out: Path,
+    resume: bool = False,
+    force: bool = False,
+    machine: Machine | None = None,
 ) -> dict[str, Any]:
     """Train a captioner and write the run folder `out`; gives the results (`training.loop.train`).
 
@@ -40,35 +50,29 @@ def train_caption_run(
         Interrupted: by Ctrl-C.
         UserError: the pictures or sentences are not to be used, or the checkpoint is of another training.
     """
+    machine = machine or Machine()
+    if not Group().is_first:  # it computes with the others and keeps nothing
+        before = begun(runs.live_folder(out), CaptionRecipe) if resume else None
+        with TemporaryDirectory() as scratch:
+            model, _, task, asked = _prepared(_settled(wishes, before), None, machine, before is not None)
+            return loop.train(model, task, CaptionRecipe(**asked["recipe"]), Path(scratch), resume)
     runs.check_place(out, force, resume)
     with runs.training_folder(out, force=force, resume=resume) as live:
-        before = _begun(live) if resume else None
+        before = begun(live, CaptionRecipe) if resume else None
         asked = _settled(wishes, before)
         if before is not None and live == out and runs.is_run(out):
             console.print(f"{out} is finished already", markup=False)
             return runs.read_config(out)["result"]
-        settings, recipe = captioner.VARIANTS[asked["variant"]], CaptionRecipe(**asked["recipe"])
-        data = load_captions(asked["data"], "train", settings.image_size)
-        test = load_captions(asked["data"], "dev", settings.image_size)
+        model, tokenizer, task, asked = _prepared(asked, live, machine, before is not None)
+        recipe = CaptionRecipe(**asked["recipe"])
         if before is None:
-            sentences = [sentence for known in data.captions for sentence in known]
-            tokenizer = train_tokenizer("bpe", sentences, asked["vocabulary"], settings.decoder.context)
             tokenizer.save(live)
             with replacing_file(live / "training.json") as new:
                 new.write_text(json.dumps(asked, indent=1))
-        else:
-            tokenizer = load_tokenizer(live)
-        mx.random.seed(recipe.seed)
-        settings = replace(settings, decoder=replace(settings.decoder, vocabulary=tokenizer.size))
-        model = captioner.Model(settings)
-        count = sum(array.size for array in dict(tree_flatten(model.parameters())).values())
-        told = f"{MODEL} {asked['variant']} on {asked['data']}: {count:,} parameters, {len(data):,} pictures"
-        console.print(f"{told}; {machine()}", markup=False)
-        result = loop.train(
-            model, Captioning(data, test, tokenizer, recipe), recipe, live, before is not None
-        )
+        watchers = [Events(live / FILE, resume)] if machine.tensorboard else []
+        result = loop.train(model, task, recipe, live, resume, machine.memory_limit, watchers)
         facts = {"variant": asked["variant"], "data": asked["data"], "longest": recipe.longest}
-        facts |= {"training": asked["recipe"], "result": result, "machine": {"about": machine()}}
+        facts |= {"training": asked["recipe"], "result": result, "machine": {"about": about_machine()}}
         facts |= {"labels": []}
 
         def write(folder: Path) -> None:
@@ -76,47 +80,51 @@ def train_caption_run(
             pretrained_captioner.save(folder, model, tokenizer, facts)
 
         runs.publish(out, live, write)
+        write_run_report(out / "report.html", read_training(out))
     return result
+
+
+def _prepared(
+    asked: dict[str, Any], live: Path | None, machine: Machine, resumed: bool
+) -> tuple[captioner.Model, Tokenizer, Captioning, dict[str, Any]]:
+    """Model, tokenizer, what is learnt, and `asked` with its batch size; a tokenizer that lies in `live` is
+    that of the training."""
+    settings = captioner.VARIANTS[asked["variant"]]
+    data = load_captions(asked["data"], "train", settings.image_size)
+    test = load_captions(asked["data"], "dev", settings.image_size)
+    if resumed and live is not None:
+        tokenizer = load_tokenizer(live)
+    else:
+        sentences = [sentence for known in data.captions for sentence in known]
+        tokenizer = train_tokenizer("bpe", sentences, asked["vocabulary"], settings.decoder.context)
+    settings = replace(settings, decoder=replace(settings.decoder, vocabulary=tokenizer.size))
+
+    def task(recipe: CaptionRecipe) -> Captioning:
+        return Captioning(data, test, tokenizer, recipe)
+
+    def new_model() -> captioner.Model:
+        mx.random.seed(recipe.seed)
+        return captioner.Model(settings)
+
+    recipe = CaptionRecipe(**asked["recipe"])
+    if machine.batch_auto and not resumed:
+        most = min(len(data), LARGEST // settings.image_size**2)
+        recipe = with_best_batch(recipe, new_model(), task, most, machine.memory_limit)
+        asked = {**asked, "recipe": asdict(recipe)}
+    model, learnt = new_model(), task(recipe)
+    count = sum(array.size for array in dict(tree_flatten(model.parameters())).values())
+    told = f"{MODEL} {asked['variant']} on {asked['data']}: {count:,} parameters, {len(data):,} pictures"
+    console.print(f"{told}; {about_machine()}", markup=False)
+    return model, tokenizer, learnt, asked
 
 
 def _settled(wishes: dict[str, Any], before: dict[str, Any] | None) -> dict[str, Any]:
     """Everything that decides about a training, from what is wished and what was begun."""
-    given = {name: value for name, value in wishes.items() if value is not None}
-    if before is not None:
-        old = {**before, **before["recipe"]}
-        told = [f"{k} was {old.get(k)}, is {value}" for k, value in given.items() if old.get(k) != value]
-        if told:
-            raise UserError(
-                f"it was begun with other settings: {', '.join(told)}",
-                hint="leave these options out, or train anew with --force",
-            )
-        return before
-    data = given.get("data", "flickr8k")
-    variant = models.variant(MODEL, given.get("variant", "scenes" if data == "scenes" else None))
-    recipe = RECIPES.get(variant, FLICKR8K)
-    known = {field.name for field in fields(recipe)}
-    own = {name: value for name, value in given.items() if name not in FIXED}
-    assert own.keys() <= known
-    vocabulary = given.get("vocabulary", VOCABULARIES.get(variant, 3000))
-    return {
-        "model": MODEL,
-        "variant": variant,
-        "data": data,
-        "vocabulary": vocabulary,
-        "recipe": asdict(replace(recipe, **own)),
-    }
-
-
-def _begun(live: Path) -> dict[str, Any] | None:
-    path = live / "training.json"
-    try:
-        asked = json.loads(path.read_bytes())
-        CaptionRecipe(**asked["recipe"])
-    except FileNotFoundError:
-        return None
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is damaged: {error}", hint="train anew with --force") from error
-    return asked
+    data = wishes.get("data") or "flickr8k"
+    usual = "scenes" if data == "scenes" else None
+    variant = models.variant(MODEL, wishes.get("variant") or (before or {}).get("variant") or usual)
+    fixed = {"variant": variant, "data": data, "vocabulary": VOCABULARIES.get(variant, 3000)}
+    return {"model": MODEL, **settled(wishes, before, fixed, recipe_of(MODEL, variant))}
 
 
 __all__ = ["train_caption_run"]

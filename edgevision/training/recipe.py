@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 from edgevision.errors import UsageError
 
@@ -50,7 +50,10 @@ class Recipe:
         seed: of the weights, the order and the distortions.
         blas_threads: threads of a matrix product on Linux, None for one per core; more do not speed up a
             network as small as LeNet. The last bits depend on it.
+        UNREAD: settings that a kind of training does not have.
     """
+
+    UNREAD: ClassVar[frozenset[str]] = frozenset()
 
     epochs: int = 8
     steps: int | None = None
@@ -105,13 +108,14 @@ def recipe_of(model: str, variant: str, data: str = "") -> Recipe:
 
     file = f"edgevision.recipes.{model}"
     known: dict[str, Recipe] = import_module(file).RECIPES if find_spec(file) else {}
-    names = (f"{variant} {data}", data, variant, "")
+    names = (f"{variant} {data}", data or variant, variant, "")
     recipe = next((known[name] for name in names if name in known), Recipe())
     return replace(recipe, keep="best") if is_own(data) else recipe
 
 
-def settings_of(given: Sequence[str]) -> dict[str, Any]:
-    """ "NAME=VALUE" as fields of a recipe; values are written as in JSON, words without quotation marks.
+def settings_of(given: Sequence[str], recipe: Recipe | None = None) -> dict[str, Any]:
+    """ "NAME=VALUE" as fields of a recipe (of that kind, where one is given); values are written as in JSON,
+    words without quotation marks.
 
     Raises:
         UsageError: a name or a value that a recipe does not have.
@@ -119,23 +123,24 @@ def settings_of(given: Sequence[str]) -> dict[str, Any]:
     import json
 
     found: dict[str, Any] = {}
-    kinds = {field.name: field.type for field in fields(Recipe)}
+    recipe = recipe or Recipe()
+    known = [field.name for field in fields(recipe) if field.name not in recipe.UNREAD]
     for text in given:
         name, equals, value = text.partition("=")
-        if not equals or name not in kinds:
-            raise UsageError(f"--set {text!r} names no setting", hint=f"choose from {', '.join(kinds)}")
+        if not equals or name not in known:
+            raise UsageError(f"--set {text!r} names no setting", hint=f"choose from {', '.join(known)}")
         try:
             found[name] = json.loads(value)
         except ValueError:
             found[name] = value
-        check_setting(name, found[name])
+        check_setting(name, found[name], recipe)
     return found
 
 
-def check_setting(name: str, value: Any) -> None:
-    """UsageError where a recipe cannot have `value` there."""
-    default, choices = getattr(Recipe(), name), CHOICES.get(name)
-    kind = type(default) if default is not None else OPTIONAL[name]
+def check_setting(name: str, value: Any, recipe: Recipe | None = None) -> None:
+    """UsageError where a recipe (of that kind) cannot have `value` there."""
+    default, choices = getattr(recipe or Recipe(), name), CHOICES.get(name)
+    kind = OPTIONAL.get(name) or type(default)
     if choices is not None:
         right = value in choices
     elif kind in (int, float):

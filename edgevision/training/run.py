@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from math import prod
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,15 +20,14 @@ from edgevision.data import ImageSet, load
 from edgevision.data.folder import is_own, load_pictures
 from edgevision.errors import UserError
 from edgevision.report.training import read_training, write_run_report
-from edgevision.training import memory
+from edgevision.training.batch_size import with_best_batch
 from edgevision.training.classification import Classification, train
 from edgevision.training.events import FILE, Events
 from edgevision.training.finetuning import begun_with, merged
 from edgevision.training.group import Group
-from edgevision.training.optimizer import build_optimizer
 from edgevision.training.recipe import Recipe
-from edgevision.training.step import Step
 from edgevision.training.watch import machine
+from edgevision.training.wishes import Machine
 
 LARGEST = 1 << 25  # pixels of a batch that is found by itself
 
@@ -42,20 +42,6 @@ class Plan:
     data: str
     recipe: Recipe
     image_size: int | None = None
-
-
-@dataclass(frozen=True)
-class Machine:
-    """What this machine may and should do.
-
-    Attributes:
-        batch_auto: find the batch size that is fastest here, in place of the recipe's.
-        memory_limit: bytes that arrays may take. tensorboard: whether to write event files.
-    """
-
-    batch_auto: bool = False
-    memory_limit: int | None = None
-    tensorboard: bool = False
 
 
 def train_run(
@@ -122,30 +108,14 @@ def _prepared(
 
     if wishes.batch_auto and not resumed:
         most = min(len(training), LARGEST // prod(training.images.shape[1:3]))
-        size = _best_batch_size(new_model()[0], training, plan.recipe, most, wishes.memory_limit)
-        size = int(group.shared({"size": mx.array(size)})["size"])
-        console.print(f"batch size {size}: the fastest that fits")
-        plan = replace(plan, recipe=replace(plan.recipe, batch_size=size))
+        first = ImageSet(training.images[:most], training.labels[:most], training.classes)
+        model, _ = new_model()
+        trial = partial(Classification, first, first)
+        plan = replace(plan, recipe=with_best_batch(plan.recipe, model, trial, most, wishes.memory_limit))
     network, config = new_model()
     told = f"{plan.model} {plan.variant} on {plan.data}: {len(training):,} pictures; {machine()}"
     console.print(told if group.size == 1 else f"{told}; process {group.number + 1} of {group.size}")
     return plan, network, config
-
-
-def _best_batch_size(model: nn.Module, data: ImageSet, recipe: Recipe, most: int, limit: int | None) -> int:
-    """Measured on this process alone, with a model that is thrown away."""
-    count = min(len(data), most)
-    first = ImageSet(data.images[:count], data.labels[:count], data.classes)
-
-    def trial(size: int) -> Any:
-        own = replace(recipe, batch_size=size)
-        task, optimizer = Classification(first, first, own), build_optimizer(own, 1000)
-        optimizer.init(model.trainable_parameters())
-        step, batch = Step(model, optimizer, task.loss, own), [mx.array(array) for array in task.at(0)]
-        return lambda: mx.eval(step(*batch), model.state, optimizer.state)
-
-    with blas.threads(recipe.blas_threads):
-        return memory.best_batch_size(trial, most, limit)
 
 
 def begun(out: Path) -> dict[str, Any] | None:
@@ -185,4 +155,4 @@ def _machine() -> dict[str, Any]:
     return {"about": machine(), "blas": blas.status().as_dict()}
 
 
-__all__ = ["Machine", "Plan", "begun", "train_run"]
+__all__ = ["Plan", "begun", "train_run"]

@@ -87,7 +87,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 
 def draw_curve(records: list[dict[str, Any]], path: Path) -> None:
-    """Loss by step and test error by epoch, as a PNG."""
+    """Loss by step, and what was measured, the test error or the held-out loss, as a PNG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -96,7 +96,9 @@ def draw_curve(records: list[dict[str, Any]], path: Path) -> None:
     left, right = figure.subplots(1, 2)
     losses = [(r["step"], r["loss"]) for r in records if "loss" in r]
     errors = [(r["step"], 100 * (1 - r["test_accuracy"])) for r in records if "test_accuracy" in r]
-    for axis, points, title in ((left, losses, "training loss"), (right, errors, "test error, %")):
+    held_out = [(r["step"], r["test_loss"]) for r in records if "test_loss" in r]
+    measured = (errors, "test error, %") if errors or not held_out else (held_out, "held-out loss")
+    for axis, (points, title) in ((left, (losses, "training loss")), (right, measured)):
         if points:
             axis.plot(*zip(*points, strict=True), marker="o" if len(points) < 40 else None, markersize=3)
         if points and all(value > 0 for _, value in points):

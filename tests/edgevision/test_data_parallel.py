@@ -47,14 +47,16 @@ def ports(count: int) -> list[int]:
     return found
 
 
-def start(count: int, folder: Path, *arguments: object) -> list[subprocess.Popen[str]]:
+def start(
+    count: int, folder: Path, *arguments: object, training: tuple[str, ...] = TRAINING
+) -> list[subprocess.Popen[str]]:
     """`count` processes of one training; a single one is started without a ring."""
     hosts = folder / "hosts.json"
     hosts.write_text(json.dumps([[f"127.0.0.1:{port}"] for port in ports(count)]))
     ring = {"MLX_HOSTFILE": str(hosts)} if count > 1 else {}
     return [
         subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, *TRAINING, *map(str, arguments)],
+            [sys.executable, "-c", PROGRAM, *training, *map(str, arguments)],
             env={**os.environ, **ring, **({"MLX_RANK": str(rank)} if ring else {})},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -87,6 +89,20 @@ def test_two_processes_are_one_with_the_double_batch(tmp_path: Path) -> None:
     assert max(abs(a - b) for a, b in zip(one, two, strict=True)) < 1e-4
     accuracy = [runs.read_config(tmp_path / str(count))["result"]["test_accuracy"] for count in (1, 2)]
     assert accuracy[0] == pytest.approx(accuracy[1], abs=0.01)
+
+
+def test_two_processes_train_a_language_model_as_one(tmp_path: Path) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("the cat sat on the mat. the dog sat on the log. " * 60)
+    training = ("train", "decoder_lm", "--data", str(text), "--context", "16", "--batch-size", "8")
+    for count in (1, 2):
+        results = ended(
+            start(count, tmp_path, "--steps", 8, "--out", tmp_path / str(count), training=training)
+        )
+        assert [code for code, _ in results] == [0] * count, results
+    one, two = losses(tmp_path / "1"), losses(tmp_path / "2")
+    assert len(one) == len(two) == 8
+    assert max(abs(a - b) for a, b in zip(one, two, strict=True)) < 1e-4
 
 
 def test_a_killed_worker_ends_the_job_and_leaves_a_checkpoint(tmp_path: Path) -> None:

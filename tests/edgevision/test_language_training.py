@@ -14,8 +14,9 @@ from edgevision.errors import UserError
 from edgevision.models import decoder_lm
 from edgevision.text.corpus import Windows, held_out, open_corpus
 from edgevision.text.tokenizer import train_tokenizer
-from edgevision.training import language
-from edgevision.training.language import TextRecipe, build_optimizer, measure, train
+from edgevision.training import loop, memory
+from edgevision.training.language import Language, TextRecipe, measure
+from edgevision.training.optimizer import build_optimizer
 
 TEXT = "the cat sat on the mat. the dog sat on the log. " * 60
 RECIPE = TextRecipe(steps=30, batch_size=4, evaluate_every=10, blas_threads=1)
@@ -41,14 +42,18 @@ def weights(model):
     return {name: np.array(array) for name, array in dict(tree_flatten(model.parameters())).items()}
 
 
-@pytest.mark.parametrize("changes", [{}, {"muon": 0.02}], ids=["adamw", "muon"])
+def train(model, windows, test, recipe, out, resume=False):
+    return loop.train(model, Language(windows, test, recipe), recipe, out, resume)
+
+
+@pytest.mark.parametrize("changes", [{}, {"optimizer": "muon"}], ids=["adamw", "muon"])
 def test_a_resumed_training_ends_the_same_to_the_bit(parts, changes, tmp_path, monkeypatch):
     tokenizer, windows, test = parts
     recipe = replace(RECIPE, **changes)
-    monkeypatch.setattr(language, "SAVE_EVERY", 10)
+    monkeypatch.setattr(loop, "SAVE_EVERY", 10)
     whole = new_model(tokenizer, dropout=0.1)
     result = train(whole, windows, test, recipe, tmp_path)
-    assert result["loss"] < 2.8  # of 3.0 for a guess
+    assert result["test_loss"] < 2.8  # of 3.0 for a guess
     stopped = tmp_path / "stopped"
     stopped.mkdir()
 
@@ -73,7 +78,7 @@ def test_a_resumed_training_ends_the_same_to_the_bit(parts, changes, tmp_path, m
 
 def test_only_matrices_decay(parts):
     model = new_model(parts[0])
-    optimizer = build_optimizer(replace(RECIPE, weight_decay=1.0, warmup=1))
+    optimizer = build_optimizer(replace(RECIPE, weight_decay=1.0), 30)
     optimizer.init(model.trainable_parameters())
     before = weights(model)
     for _ in range(3):
@@ -122,12 +127,32 @@ def test_the_command_makes_a_folder_that_others_load(tmp_path, capsys):
     assert main(["evaluate", str(out), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["loss"] == pytest.approx(
-        json.loads((out / "config.json").read_text())["result"]["loss"], rel=1e-4
+        json.loads((out / "config.json").read_text())["result"]["test_loss"], rel=1e-4
     )
     assert main([*command, "--out", str(out), "--resume"]) == 0
     assert "is finished already" in " ".join(capsys.readouterr().err.split())
     assert main([*command[:6], "--steps", "4", "--out", str(out), "--resume"]) == 1
     assert "steps was 3, is 4" in " ".join(capsys.readouterr().err.split())
+
+
+def test_it_has_what_every_training_has(tmp_path, capsys):
+    """A batch that is found, bfloat16, accumulation, averaged and best weights, recomputed blocks, TensorBoard,
+    a page; and the limit of memory stops it."""
+    (tmp_path / "text.txt").write_text(TEXT * 3)
+    command = ["train", "decoder_lm", "--data", str(tmp_path / "text.txt"), "--context", "16", "--steps", "4"]
+    settings = ("precision=bfloat16", "accumulate=2", "average=0.9", "keep=best", "recompute=true")
+    more = [part for setting in settings for part in ("--set", setting)]
+    out = tmp_path / "run"
+    more += ["--batch", "auto", "--memory-limit", "8G", "--tensorboard"]
+    assert main([*command, *more, "--out", str(out)]) == 0
+    assert "of it waiting for data" in capsys.readouterr().out
+    config = json.loads((out / "config.json").read_text())
+    assert config["training"]["batch_size"] in memory.SIZES
+    assert config["training"]["precision"] == "bfloat16"
+    assert (out / "report.html").is_file()
+    assert list(out.glob("tensorboard/*tfevents*"))
+    assert main([*command, "--memory-limit", "1M", "--out", str(tmp_path / "limited")]) == 1
+    assert "--memory-limit is 1 MiB" in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.parametrize(
@@ -139,6 +164,11 @@ def test_the_command_makes_a_folder_that_others_load(tmp_path, capsys):
         (["decoder_lm", "--tokenizer", "words"], "tokenizer 'words' is unknown", 2),
         (["decoder_lm", "--vocabulary", "300"], "as many tokens as the text has characters", 2),
         (["lenet", "--context", "64"], "--context is for decoder_lm", 2),
+        (["decoder_lm", "--set", "crop=4"], "names no setting", 2),
+        (["captioner", "--set", "mixup=1"], "names no setting", 2),
+        (["decoder_lm", "--set", "precision=int8"], "choose from float32, bfloat16", 2),
+        (["decoder_lm", "--image-size", "64"], "--image-size is for networks of pictures", 2),
+        (["captioner", "--memory-limit", "much"], "is no size", 2),
     ],
 )
 def test_bad_options_are_one_line(options, told, code, tmp_path, capsys):
