@@ -31,21 +31,33 @@ class Function:
     def __call__(self, state: Any = None, **inputs: Any) -> dict[str, np.ndarray]:
         """Run on arrays by name (PIL pictures for picture inputs); a `state` is read and updated.
 
+        Returns:
+            arrays by name; a picture as uint8 (1, height, width, channels), channels in the order of its
+            spec's color.
+
         Raises:
             ShapeError: names, sizes or element types are not what the function takes.
         """
         arrays = self._arrays(inputs, state)
         batch = self._loop_size(arrays)
         if batch is None:
-            return self.artifact.run(self.name, arrays, state)
+            return self._run(arrays, state)
         rows = []
         for index in range(batch):
             one = {
                 n: a[index : index + 1] if isinstance(self.signature.inputs[n], Image) else a
                 for n, a in arrays.items()
             }
-            rows.append(self.artifact.run(self.name, one, state))
+            rows.append(self._run(one, state))
         return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+
+    def _run(self, arrays: Mapping[str, np.ndarray], state: Any) -> dict[str, np.ndarray]:
+        """The artefact's results; where its format has no pictures, they are made here."""
+        results = self.artifact.run(self.name, arrays, state)
+        for name, spec in self.signature.outputs.items():
+            if isinstance(spec, Image) and results[name].dtype != np.uint8:
+                results[name] = np.rint(image_values(spec, results[name])).astype(np.uint8)
+        return results
 
     def _loop_size(self, arrays: Mapping[str, np.ndarray]) -> int | None:
         """The pictures' batch where it is not 1, which is all that a picture input takes."""
@@ -138,7 +150,7 @@ class Artifact(ABC):
         return self._default.signature.inputs
 
     @property
-    def outputs(self) -> Mapping[str, Spec]:
+    def outputs(self) -> Mapping[str, Spec | Image]:
         """Names to specs."""
         return self._default.signature.outputs
 
@@ -200,6 +212,14 @@ def image_array(spec: Image, given: Any) -> np.ndarray:
             f"got {array.dtype.name} {array.shape}"
         )
     return array.astype(np.float32)
+
+
+def image_values(spec: Image, array: np.ndarray) -> np.ndarray:
+    """What a picture output's array is in pixels, 0 to 255, not rounded yet."""
+    values = array.astype(np.float32)
+    values = values if spec.std is None else values * np.array(spec.std, np.float32)
+    values = values if spec.mean is None else values + np.array(spec.mean, np.float32)
+    return np.clip(values / np.float32(spec.scale), 0, 255)
 
 
 def image_pixels(spec: Image, array: np.ndarray) -> np.ndarray:

@@ -18,7 +18,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from converters.complex_numbers import Operand, complex_constant, real_parts, unknown
-from converters.dtypes import dtype_name
+from converters.dtypes import dtype_name, is_float
 from converters.errors import CaptureError, ConversionError, UnsupportedOp
 from converters.graph import Builder, Dim, Graph, Value, bind_sizes
 from converters.patches import recordable
@@ -43,7 +43,7 @@ ELEMENT_WORK = 50  # multiplications of a product in the time of one element of 
 def capture(
     fn: Callable[..., Any],
     inputs: Mapping[str, Spec | Image],
-    outputs: Sequence[str] | None = None,
+    outputs: Sequence[str] | Mapping[str, Image | None] | None = None,
     dims: Mapping[str, DimLike] | None = None,
     states: Mapping[str, str] | None = None,
     module: nn.Module | None = None,
@@ -54,7 +54,8 @@ def capture(
     Args:
         fn: takes `mx.array`s; returns an array or nested tuples, lists and dicts of arrays.
         inputs: name to `Spec` (strings in a shape are dynamic dimensions) or `Image`.
-        outputs: names of the results in leaf order; default "output", "output_0", or the dict's keys.
+        outputs: names of the results in leaf order; default "output", "output_0", or the dict's keys. A
+            mapping says which are pictures: {"scores": None, "painted": Image(size=(64, 64))}.
         dims: bounds of the dynamic dimensions: a `Dim`, (low, high), or one size; default 1 to any.
         states: which input carries which output on.
         module: whose weights to name; default: those found in `fn`.
@@ -73,12 +74,37 @@ def capture(
     refuse_training(modules)
     snapshot = Snapshot(modules)
     with uncompiled():
-        tracer = Tracer(fn, specs, snapshot, weight_names(modules), outputs)
+        tracer = Tracer(
+            fn, specs, snapshot, weight_names(modules), None if outputs is None else list(outputs)
+        )
         general = general_traces(tracer, bounds)
         graph = tracer.build(general.trace)
         bounds = general.check_special_sizes(graph, set(dims or {}))
     images = {name: spec for name, spec in inputs.items() if isinstance(spec, Image)}
+    if isinstance(outputs, Mapping):
+        images |= _pictures(outputs, graph, states or {})
     return graph.replace(dims=bounds, states=_states(states or {}, graph), images=images)
+
+
+def _pictures(
+    outputs: Mapping[str, Image | None], graph: Graph, states: Mapping[str, str]
+) -> dict[str, Image]:
+    """The outputs that are pictures."""
+    pictures = {name: spec for name, spec in outputs.items() if spec is not None}
+    for name, spec in pictures.items():
+        if not isinstance(spec, Image):
+            raise CaptureError(
+                f"output {name!r} is described by {spec!r}", hint="use a converters.Image or None"
+            )
+        value = graph.outputs[name]
+        if value.shape != spec.spec.shape or not is_float(value.dtype) or name in states.values():
+            what = "a state" if name in states.values() else f"{value}"
+            wanted = f"{spec.color} picture of {spec.size} is float32{list(spec.spec.shape)}"
+            raise CaptureError(
+                f"a {wanted}, output {name!r} is {what}",
+                hint="return one picture with its channels last",
+            )
+    return pictures
 
 
 def _bounds(specs: Mapping[str, Spec], dims: Mapping[str, DimLike]) -> dict[str, Dim]:

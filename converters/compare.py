@@ -9,6 +9,8 @@ scale. The tolerance is that of the artefact's precision, or of what MLX gives w
     float16                      2e-2
     bfloat16                     6e-2
     quantised weights            1e-1
+
+Pictures are compared by their 8-bit pixels, which may be off by half a step more.
 """
 
 from __future__ import annotations
@@ -20,10 +22,12 @@ from typing import Any
 
 import numpy as np
 
-from converters.artifact import Artifact
+from converters.artifact import Artifact, image_values
 from converters.dtypes import is_float
 from converters.errors import ParityError
+from converters.specs import Image
 
+HALF_STEP = 0.5001  # what rounding to 8 bits may change, with float32's own error
 TOLERANCES = {"float32": 1e-4, "float16": 2e-2, "bfloat16": 6e-2, "quantized": 1e-1}
 
 
@@ -98,10 +102,19 @@ def compare(
     calls = [inputs] if isinstance(inputs, Mapping) else list(inputs)
     results: dict[str, tuple[float, float, bool]] = {}
     for expected, got in _calls(fn, model, name, calls):
+        pictures = model.signatures[name].outputs
         for output, array in expected.items():
             coarse = TOLERANCES.get(array.dtype.name, 0) if rtol is None else 0
             tolerance = max(tolerance, coarse)
-            entry = _difference(array, got[output], tolerance, atol)
+            spec = pictures[output]
+            if isinstance(spec, Image):
+                values, slack = (
+                    image_values(spec, array),
+                    HALF_STEP + (255 * tolerance if atol is None else atol),
+                )
+                entry = _difference(values, got[output], 0.0, slack)
+            else:
+                entry = _difference(array, got[output], tolerance, atol)
             before = results.get(output, (0.0, 0.0, True))
             results[output] = (max(entry[0], before[0]), max(entry[1], before[1]), entry[2] and before[2])
     return Report(results, model.runtime, tolerance)
@@ -132,7 +145,6 @@ def _calls(fn: Callable[..., Any], model: Artifact, name: str, calls: Sequence[M
     from converters.capture import flat_results
     from converters.dtypes import numpy_dtype
     from converters.snapshot import to_numpy
-    from converters.specs import Image
 
     signature = model.signatures[name]
     state = model.new_state(name) if signature.states else None

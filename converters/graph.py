@@ -87,8 +87,7 @@ class Graph:
     """A function: named inputs and outputs, constants (the weights), nodes in running order.
 
     `states` maps an input's name to the output that carries it on; `images` holds the `Image` specs of
-    picture
-    inputs; `dims` the bounds of the named dimensions.
+    the inputs and outputs that are pictures; `dims` the bounds of the named dimensions.
     """
 
     inputs: tuple[Value, ...]

@@ -44,7 +44,7 @@ class Signature:
     dimensions."""
 
     inputs: Mapping[str, Spec | Image]
-    outputs: Mapping[str, Spec]
+    outputs: Mapping[str, Spec | Image]
     states: Mapping[str, str] = field(default_factory=dict)
     dims: Mapping[str, Dim] = field(default_factory=dict)
 
@@ -52,7 +52,8 @@ class Signature:
     def of(graph: Graph) -> Signature:
         """The signature of a graph."""
         inputs = {v.name: graph.images.get(v.name) or _spec(v) for v in graph.inputs}
-        return Signature(inputs, {n: _spec(v) for n, v in graph.outputs.items()}, graph.states, graph.dims)
+        outputs = {name: graph.images.get(name) or _spec(value) for name, value in graph.outputs.items()}
+        return Signature(inputs, outputs, graph.states, graph.dims)
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""
@@ -68,7 +69,7 @@ class Signature:
         """The reverse; LoadError where something is missing or not of its type."""
         try:
             inputs = {name: _from_json(entry) for name, entry in data["inputs"].items()}
-            outputs = {name: _array(entry) for name, entry in data["outputs"].items()}
+            outputs = {name: _from_json(entry) for name, entry in data["outputs"].items()}
             dims = {name: Dim(**entry) for name, entry in data.get("dims", {}).items()}
             return Signature(inputs, outputs, dict(data.get("states", {})), dims)
         except (KeyError, TypeError, ValueError, AttributeError, ConversionError) as error:

@@ -37,8 +37,9 @@ class Spec:
 
 @dataclass(frozen=True)
 class Image:
-    """A picture input. The function sees float32 (1, height, width, channels): `(pixel * scale - mean) /
-    std`.
+    """A picture input or output. To the function it is floats (1, height, width, channels): `(pixel * scale -
+    mean) / std`, and of an output the reverse, rounded to 0 to 255. An output in [0, 1] is `Image(size)`,
+    one in [-1, 1] is `Image(size, scale=1 / 127.5, mean=1)`.
 
     Args:
         size: (height, width) in pixels.

@@ -98,7 +98,7 @@ def _open_run(path: Path) -> Classifier:
 
 
 def _open_artifact(path: Path) -> Classifier:
-    from converters import load
+    from converters import Image, load
 
     model = load(path)
     labels, precision = model.metadata.get("labels"), model.metadata.get("precision", "float32")
@@ -106,7 +106,7 @@ def _open_artifact(path: Path) -> Classifier:
     if len(model.inputs) != 1 or len(model.outputs) != 1 or not isinstance(labels, list):
         raise UserError(f"{path} is no classifier: it needs one input, one output and labels")
     ((name, _),), ((output, spec),) = model.inputs.items(), model.outputs.items()
-    if spec.shape[-1:] != (len(labels),) or precision not in TOLERANCES:
+    if isinstance(spec, Image) or spec.shape[-1:] != (len(labels),) or precision not in TOLERANCES:
         raise UserError(
             f"{path} is damaged: its metadata does not fit what it computes", hint="export it anew"
         )

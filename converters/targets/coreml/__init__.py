@@ -6,7 +6,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from converters.targets.coreml.load import inspect, load
-from converters.targets.coreml.write import prepare, write
+from converters.targets.coreml.pictures import prepare
+from converters.targets.coreml.write import write
 
 if TYPE_CHECKING:
     from converters.convert import Options

@@ -13,16 +13,15 @@ import numpy as np
 
 from converters.convert import Options
 from converters.errors import ConversionError, UnsupportedOp
-from converters.graph import Builder, Graph, Node, Value
+from converters.graph import Graph, Node, Value
 from converters.lower import legalize
 from converters.metadata import KEY, describe
-from converters.ops.convolution import to_last
 from converters.precision import with_precision
 from converters.sizes import is_static, sizes_in, substitute
-from converters.specs import Image
 from converters.storage import replacing_folder
 from converters.targets.coreml.blob import BlobFile
 from converters.targets.coreml.neural_engine import for_neural_engine
+from converters.targets.coreml.pictures import describe_picture
 from converters.targets.coreml.ranks import folded
 from converters.targets.coreml.rules import RULES
 from converters.targets.coreml.runtime_types import in_runtime_types
@@ -33,47 +32,6 @@ from converters.targets.coreml.writer import Ref, Writer, identifiers
 
 VERSIONS = {15: (6, "CoreML5"), 16: (7, "CoreML6"), 17: (8, "CoreML7"), 18: (9, "CoreML8")}
 OPEN_END = 4096  # the upper bound of a dimension that was captured without one: Core ML wants a bound
-
-
-def prepare(graph: Graph) -> Graph:
-    """Pictures as Core ML hands them over, (1, C, H, W) in 0 to 255, in front of what the function expects.
-
-    Done before the passes, so that the transpose cancels against a convolution's.
-    """
-    if not graph.images:
-        return graph
-    b = Builder()
-    values: dict[Value, Value] = {}
-    inputs = []
-    for old in graph.inputs:
-        spec = graph.images.get(old.name)
-        if spec is None:
-            inputs.append(old)
-            continue
-        new = Value(old.name, (1, spec.channels, *spec.size), "float32")
-        inputs.append(new)
-        values[old] = b("Transpose", _normalized(b, new, spec), axes=to_last(4))
-    for node in graph.nodes:
-        operands = tuple(values.get(value, value) for value in node.inputs)
-        b.nodes.append(Node(node.op, operands, node.outputs, node.attrs))
-    outputs = {name: values.get(value, value) for name, value in graph.outputs.items()}
-    constants = {**graph.constants, **b.constants}
-    return graph.replace(inputs=tuple(inputs), outputs=outputs, nodes=tuple(b.nodes), constants=constants)
-
-
-def _normalized(b: Builder, x: Value, spec: Image) -> Value:
-    """(pixel * scale - mean) / std as one product and at most one sum."""
-    std = np.array(spec.std if spec.std is not None else (1.0,) * spec.channels)
-    scale = (spec.scale / std).astype(np.float32).reshape(1, -1, 1, 1)
-    same = bool(np.all(scale == scale.ravel()[0]))
-    y = b("Multiply", x, b.constant(scale.ravel()[0] if same else scale, "image_scale"))
-    if spec.mean is None:
-        return y
-    return b(
-        "Add",
-        y,
-        b.constant((-np.array(spec.mean) / std).astype(np.float32).reshape(1, -1, 1, 1), "image_bias"),
-    )
 
 
 def write(graphs: Mapping[str, Graph], path: Path, options: Options) -> Path:
@@ -242,7 +200,8 @@ class _Function:
 
     def _classify(self, labels: list[str]) -> list[str]:
         """Probabilities of the one output that has an entry per label, and the label of the largest."""
-        fitting = [n for n, v in self.given.items() if v.shape[-1:] == (len(labels),)]
+        given = {n: v for n, v in self.given.items() if n not in self.graph.images}
+        fitting = [name for name, value in given.items() if value.shape[-1:] == (len(labels),)]
         if len(fitting) != 1:
             raise ConversionError(
                 f"{len(labels)} labels fit {len(fitting)} of the outputs {', '.join(self.graph.outputs)}",
@@ -299,11 +258,7 @@ class _Function:
             if spec is None:
                 self._array(feature.type.multiArrayType, value, with_range=True)
             else:
-                height, width = spec.size
-                color = {"grey": "GRAYSCALE", "rgb": "RGB", "bgr": "BGR"}[spec.color]
-                space = feature_schema().ImageFeatureType.ColorSpace.Value(color)
-                feature.type.imageType.width, feature.type.imageType.height = width, height
-                feature.type.imageType.colorSpace = space
+                describe_picture(feature.type.imageType, spec)
         if self.labels is not None:
             block = next(iter(self.proto.block_specializations.values()))
             label, probabilities = block.outputs[:2]
@@ -313,7 +268,10 @@ class _Function:
             description.predictedProbabilitiesName = probabilities
         for name, value in self.given.items():
             feature = description.output.add(name=self.public[name])
-            self._array(feature.type.multiArrayType, value, with_range=False)
+            if name in self.graph.images:
+                describe_picture(feature.type.imageType, self.graph.images[name])
+            else:
+                self._array(feature.type.multiArrayType, value, with_range=False)
 
     def _array(self, proto: Any, value: Value, with_range: bool) -> None:
         kinds = {"float32": "FLOAT32", "float16": "FLOAT16", "int32": "INT32"}
