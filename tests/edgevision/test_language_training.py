@@ -136,8 +136,8 @@ def test_the_command_makes_a_folder_that_others_load(tmp_path, capsys):
 
 
 def test_it_has_what_every_training_has(tmp_path, capsys):
-    """A batch that is found, bfloat16, accumulation, averaged and best weights, recomputed blocks, TensorBoard,
-    a page; and the limit of memory stops it."""
+    """A batch that is found, bfloat16, accumulation, averaged and best weights, recomputed blocks,
+    TensorBoard, a page; and the limit of memory stops it."""
     (tmp_path / "text.txt").write_text(TEXT * 3)
     command = ["train", "decoder_lm", "--data", str(tmp_path / "text.txt"), "--context", "16", "--steps", "4"]
     settings = ("precision=bfloat16", "accumulate=2", "average=0.9", "keep=best", "recompute=true")
