@@ -37,9 +37,8 @@ class Hub(ThreadingHTTPServer):
 
 
 class Answers(BaseHTTPRequestHandler):
-    server: Hub
-
     def do_GET(self) -> None:
+        assert isinstance(self.server, Hub)
         path = self.path.partition("?")[0]
         if self.command == "GET":
             self.server.asked.append(path)
