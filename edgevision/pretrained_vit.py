@@ -92,7 +92,8 @@ def load(name: str | Path) -> Pretrained:
         config, labels = read(settings, weights, read_json(folder / "preprocessor_config.json"))
         model = vit.Model(config)
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
-        raise UserError(f"{folder} is no ViT of {kind} that can be read: {error}") from error
+        about = f"{folder} is no ViT of {kind} that can be read: {error}"
+        raise UserError("; ".join([about, *_names_of_another(weights)])) from error
     has_head = "head.weight" in weights
     if not has_head:
         weights |= {f"head.{part}": model.head[part] for part in ("weight", "bias")}
@@ -101,6 +102,16 @@ def load(name: str | Path) -> Pretrained:
     model.eval()
     mx.eval(model.parameters())
     return Pretrained(model, labels, has_head)
+
+
+def _names_of_another(weights: Mapping[str, mx.array]) -> list[str]:
+    """Which names a ViT would have, and which of these are none, where they are of another architecture."""
+    blocks = {int(found[1]) for name in weights if (found := re.match(r"layers\.(\d+)\.", name))}
+    small = vit.Config(8, 8, classes=1, layers=len(blocks) or 1, heads=1, width=1)
+    wanted = [name for name, _ in tree_flatten(vit.Model(small).parameters())]
+    if not any(name.startswith("head.") for name in weights):
+        wanted = [name for name in wanted if not name.startswith("head.")]
+    return runs.names_that_differ(wanted, weights)
 
 
 def save(folder: Path, model: vit.Model, labels: Sequence[str] = ()) -> None:

@@ -21,7 +21,7 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -225,9 +225,7 @@ def read_weights(path: Path) -> dict[str, mx.array]:
 def check_weights(model: nn.Module, weights: dict[str, mx.array], path: Path) -> None:
     """UserError that names the first missing, unexpected, misshapen or not finite weights."""
     wanted: dict[str, mx.array] = dict(tree_flatten(model.parameters()))
-    missing, extra = sorted(set(wanted) - set(weights)), sorted(set(weights) - set(wanted))
-    told = [f"missing {_first(missing)}"] if missing else []
-    told += [f"unexpected {_first(extra)}"] if extra else []
+    told = names_that_differ(wanted, weights)
     for name in sorted(set(wanted) & set(weights)):
         if weights[name].shape != wanted[name].shape:
             told.append(f"{name} has the shape {weights[name].shape}, expected {wanted[name].shape}")
@@ -237,6 +235,13 @@ def check_weights(model: nn.Module, weights: dict[str, mx.array], path: Path) ->
             told.append(f"{name} holds values that are no numbers")
     if told:
         raise UserError(f"the weights in {path} do not fit: {'; '.join(told[:10])}")
+
+
+def names_that_differ(wanted: Iterable[str], found: Iterable[str]) -> list[str]:
+    """What is told about names: the first ten that are missing, and that are unexpected."""
+    missing, extra = sorted(set(wanted) - set(found)), sorted(set(found) - set(wanted))
+    told = [f"missing {_first(missing)}"] if missing else []
+    return told + ([f"unexpected {_first(extra)}"] if extra else [])
 
 
 def _first(names: list[str]) -> str:

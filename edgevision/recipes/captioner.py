@@ -1,7 +1,12 @@
 """Sentences about pictures.
 
-edgevision train captioner --data scenes --out runs/scenes
-edgevision train captioner --data flickr8k --out runs/flickr8k
+edgevision train captioner --data scenes --out runs/scenes        14 epochs: 99.7 % of the sentences exact,
+                                                                  17 minutes on 2 CPU cores
+edgevision train captioner --data flickr8k --out runs/flickr8k    20 epochs, hours on 2 CPU cores: not run to
+                                                                  its end by us
+
+A Mac with an M2 would take 2 to 3 minutes for the scenes and 15 to 25 for Flickr8k: an estimate from the
+arithmetic of a step, for no Mac was at hand.
 """
 
 from edgevision.training.captioning import CaptionRecipe

@@ -1,7 +1,11 @@
 """The small CNN on photographs and on clothing.
 
-edgevision train cnn --data cifar10 --out runs/cnn
-edgevision train cnn --data fashion-mnist --out runs/clothing
+edgevision train cnn --data cifar10 --out runs/cnn                11 epochs: 45 minutes on 2 CPU cores
+edgevision train cnn --data fashion-mnist --out runs/clothing     6 epochs; with --variant tiny 28 minutes on
+                                                                  2 CPU cores, 93.2 %
+
+A Mac with an M2 would take 3 to 5 minutes for the first and 1 to 2 for the second: an estimate from the
+arithmetic of a step, for no Mac was at hand.
 """
 
 from dataclasses import replace

@@ -2,8 +2,8 @@
 
 edgevision train decoder_lm --data tiny-shakespeare --out runs/shakespeare
     nanoGPT's CPU setting (4 layers, 128 wide, context 64, 2,000 steps of 12 rows) with rotary positions,
-    SwiGLU and a higher learning rate, 746,880 parameters: held-out loss 1.740, perplexity 5.70; nanoGPT's
-    README has 1.88 with 0.80 million. 875 s on 2 cores that other programs used too; on a Mac with an M2 we
+    SwiGLU and a higher learning rate, 746,880 parameters: held-out loss 1.737, perplexity 5.68; nanoGPT's
+    README has 1.88 with 0.80 million. 322 s on cores that other programs used too; on a Mac with an M2 we
     expect about 1 minute (an estimate, not measured).
 edgevision train decoder_lm --variant llama-6x384 --data tiny-shakespeare --out runs/shakespeare-large
     its GPU setting (6 layers, 384 wide, context 256, 5,000 steps of 64 rows); the mark is nanoGPT's 1.47. It

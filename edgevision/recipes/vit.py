@@ -1,6 +1,9 @@
 """The small Vision Transformer on photographs, from scratch.
 
-edgevision train vit --data cifar10 --out runs/vit
+edgevision train vit --data cifar10 --out runs/vit                6 epochs: 78.5 %, 65 minutes on 2 CPU cores
+                                                                  that other programs used too
+
+A Mac with an M2 would take 3 to 5 minutes: an estimate from the arithmetic of a step, for no Mac was at hand.
 """
 
 from edgevision.training.recipe import Recipe

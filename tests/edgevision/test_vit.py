@@ -170,6 +170,18 @@ def test_another_architecture_lists_the_names(tmp_path):
         pretrained_vit.load(tmp_path)
 
 
+def test_a_checkpoint_of_a_cnn_lists_the_names(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    settings = transformers.ResNetConfig(embedding_size=8, hidden_sizes=[8, 8], depths=[1, 1], num_labels=3)
+    transformers.ResNetForImageClassification(settings).save_pretrained(tmp_path)
+    with pytest.raises(UserError) as caught:
+        pretrained_vit.load(tmp_path)
+    told = caught.value.message
+    assert "its model_type is 'resnet', not 'vit'; missing layers.0.attention.key.bias, " in told
+    assert "unexpected classifier.1.bias, classifier.1.weight, resnet.embedder." in told
+    assert " more" in told
+
+
 def test_missing_names_are_listed(tmp_path):
     model = randomized()
     model.save_pretrained(tmp_path)
