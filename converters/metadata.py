@@ -71,7 +71,10 @@ class Signature:
             inputs = {name: _from_json(entry) for name, entry in data["inputs"].items()}
             outputs = {name: _from_json(entry) for name, entry in data["outputs"].items()}
             dims = {name: Dim(**entry) for name, entry in data.get("dims", {}).items()}
-            return Signature(inputs, outputs, dict(data.get("states", {})), dims)
+            states = dict(data.get("states", {}))
+            if not all(isinstance(result, str) for result in states.values()):
+                raise TypeError("a state is carried by what is no name")
+            return Signature(inputs, outputs, states, dims)
         except (KeyError, TypeError, ValueError, AttributeError, ConversionError) as error:
             raise LoadError(f"the metadata does not describe a function: {error}") from error
 

@@ -45,16 +45,18 @@ class Image:
         size: (height, width) in pixels.
         color: "rgb", "bgr" or "grey".
         scale: what 8-bit pixels are multiplied with.
-        mean, std: per channel, applied after the scale; None leaves them out.
+        mean, std: per channel or one for all, applied after the scale; None leaves them out.
     """
 
     size: tuple[int, int]
     color: str = "rgb"
     scale: float = 1 / 255
-    mean: tuple[float, ...] | None = None
-    std: tuple[float, ...] | None = None
+    mean: tuple[float, ...] | float | None = None
+    std: tuple[float, ...] | float | None = None
 
     def __post_init__(self) -> None:
+        height, width = self.size
+        object.__setattr__(self, "size", (int(height), int(width)))
         if self.color not in COLORS:
             raise ShapeError(f"color {self.color!r} is unknown", hint="use 'rgb', 'bgr' or 'grey'")
         object.__setattr__(self, "color", "grey" if self.color == "gray" else self.color)
@@ -66,6 +68,9 @@ class Image:
                     f"{name} has {len(values)} values, a {self.color} picture has {self.channels}"
                 )
             object.__setattr__(self, name, None if values is None else tuple(float(v) for v in values))
+        object.__setattr__(self, "scale", float(self.scale))
+        if self.scale == 0 or (isinstance(self.std, tuple) and 0.0 in self.std):
+            raise ShapeError("scale and std divide, and must not be 0")
 
     @property
     def channels(self) -> int:

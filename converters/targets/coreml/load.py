@@ -17,6 +17,7 @@ from converters.errors import LoadError, ShapeError
 from converters.metadata import KEY, Signature, signatures
 from converters.specs import Image, Spec
 from converters.storage import recover
+from converters.targets.coreml.features import Description, Feature
 from converters.targets.coreml.interpreter import Interpreter
 from converters.targets.coreml.states import DTYPE
 from converters.targets.coreml.writer import identifier
@@ -137,21 +138,60 @@ def load(path: Path, units: str) -> CoreMLArtifact:
     """
     recover(path)
     interpreter = Interpreter(path)
-    stored = interpreter.metadata.get(KEY)
-    if stored is None:
+    if KEY not in interpreter.metadata:
         raise LoadError(f"{path} has no metadata of this compiler")
-    try:
-        metadata = json.loads(stored)
-        named = metadata["names"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise LoadError(f"{path} has damaged metadata: {error}") from error
-    described = signatures(metadata)
-    missing = [n for s in described.values() for n in (*s.inputs, *s.outputs) if n not in named]
-    if missing:
-        raise LoadError(f"{path} has metadata without a name for {missing[0]!r}")
+    metadata = _stored(path, interpreter)
+    described, named = signatures(metadata), metadata.get("names")
+    if not isinstance(named, dict) or not all(isinstance(text, str) for text in named.values()):
+        raise LoadError(f"{path} has metadata without names")
+    if len(described) != len(interpreter.functions) or not all(
+        _fits(
+            interpreter.descriptions.get("main" if len(described) == 1 else identifier(name)),
+            signature,
+            named,
+        )
+        for name, signature in described.items()
+    ):
+        raise LoadError(f"{path} has metadata of another model")
     if sys.platform == "darwin":
         return Native(path, units, described, metadata)
     return Interpreted(interpreter, described, metadata)
+
+
+def _fits(there: Description | None, signature: Signature, named: Mapping[str, str]) -> bool:
+    """Whether the package's function has the inputs, outputs, states and pictures of the signature."""
+    if there is None or not set(signature.states) <= set(signature.inputs):
+        return False
+    inputs = {
+        named.get(name): spec for name, spec in signature.inputs.items() if name not in signature.states
+    }
+    kept = set(signature.states.values())
+    outputs = {named.get(name): spec for name, spec in signature.outputs.items() if name not in kept}
+    extra = {there.label, there.probabilities} if there.label else set()
+    return (
+        inputs.keys() == there.inputs.keys()
+        and outputs.keys() == there.outputs.keys() - extra
+        and {named.get(name) for name in signature.states} == there.states.keys()
+        and all(_alike(there.inputs[str(name)], spec) for name, spec in inputs.items())
+        and all(_alike(there.outputs[str(name)], spec) for name, spec in outputs.items())
+    )
+
+
+def _alike(feature: Feature, spec: Spec | Image) -> bool:
+    if isinstance(spec, Image):
+        return (feature.kind, feature.shape, feature.color) == ("image", spec.size, spec.color)
+    return feature.kind == "array"
+
+
+def _stored(path: Path, interpreter: Interpreter) -> dict[str, Any]:
+    """Our object among the package's metadata; empty where somebody else wrote the package."""
+    try:
+        stored = json.loads(interpreter.metadata.get(KEY, "{}"))
+    except (ValueError, RecursionError) as error:
+        raise LoadError(f"{path} has damaged metadata: {error}") from error
+    if not isinstance(stored, dict):
+        raise LoadError(f"{path} has damaged metadata: it is {type(stored).__name__}, no object")
+    return stored
 
 
 def _edge(dtype: str) -> str:
@@ -187,7 +227,7 @@ def inspect(path: Path) -> dict[str, Any]:
     """Inputs, outputs, operations and weights, without running anything."""
     recover(path)
     interpreter = Interpreter(path)
-    stored = json.loads(interpreter.metadata.get(KEY, "{}"))
+    stored = _stored(path, interpreter)
     functions = {}
     for name, described in interpreter.descriptions.items():
         parts = {"inputs": described.inputs, "outputs": described.outputs, "states": described.states}
