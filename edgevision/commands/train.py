@@ -216,7 +216,11 @@ def _machine(given: dict[str, Any]) -> Any:
 
 
 def _tell(out: Path, told: str, result: dict[str, Any]) -> None:
-    """What was measured, and how the time was spent."""
+    """What was measured, and how the time was spent; once, where several processes trained."""
+    from edgevision.training.group import Group
+
+    if not Group().is_first:
+        return
     waited = result.get("share_waiting_for_data")
     told = f"{told}, {result['seconds']:.0f} s of training"
     typer.echo(f"{out}: {told}" + (f", {waited:.1%} of it waiting for data" if waited is not None else ""))

@@ -6,8 +6,10 @@ from dataclasses import asdict
 import pytest
 
 from edgevision import runs
-from edgevision.experiments import data_size, fine_tuning
+from edgevision.errors import UserError
+from edgevision.experiments import curves, data_size, fine_tuning
 from edgevision.models import vit
+from edgevision.report.training import Training
 
 
 def test_data_size(tmp_path):
@@ -51,3 +53,17 @@ def test_fine_tuning(tmp_path):
     assert table["all weights"]["learnt"] > table["LoRA of rank 8"]["learnt"]
     page = (tmp_path / "fine-tuning.md").read_text()
     assert f"| {table['all weights']['learnt']:,} |" in page
+
+
+def test_curves(tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    records = [{"step": n, "test_accuracy": n / 10, "seconds": 30.0 * n} for n in (1, 2)]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    facts = {"model": "vit", "variant": "small", "data": "x", "training": {}}
+    (folder / "config.json").write_text(json.dumps(facts))
+    curves.main([str(folder), str(folder), "--out", str(tmp_path / "curves.png")])
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert curves.points(Training("run", facts, records)) == [(0.5, 10.0), (1.0, 20.0)]
+    with pytest.raises(UserError, match="has no accuracy"):
+        curves.points(Training("run", facts, [{"step": 1, "loss": 1.0}]))
