@@ -11,6 +11,7 @@ import numpy as np
 from mlx.utils import tree_flatten
 
 from converters.storage import replacing_file
+from edgevision.training import checkpoints
 from edgevision.training.recipe import Recipe
 
 WEIGHTS = "checkpoints/best.safetensors"
@@ -21,20 +22,25 @@ class Best:
     """score: of the best measurement; step: when that was; stale: measurements since."""
 
     def __init__(self, live: Path, recipe: Recipe):
-        self._path, self._recipe = live / WEIGHTS, recipe
+        self._live, self._path, self._recipe = live, live / WEIGHTS, recipe
         self.score, self.step, self.stale = LOWEST, 0, 0
 
     def note(self, step: int, score: float, model: nn.Module) -> None:
-        """A measurement of `model`; the larger the score the better. The best weights are written."""
+        """A measurement of `model`; the larger the score the better. The best weights are written.
+
+        Raises:
+            UserError: these hold values that are no numbers; the best ones before them are kept.
+        """
         score = float(np.float32(score))  # as a checkpoint holds it
         if score <= self.score:
             self.stale += 1
             return
-        self.score, self.step, self.stale = score, step, 0
         if self._recipe.keep == "best":
             weights: dict[str, mx.array] = dict(tree_flatten(model.parameters()))
+            checkpoints.check_numbers(weights, step, self._live)
             with replacing_file(self._path) as new:
                 mx.save_safetensors(str(new), weights)
+        self.score, self.step, self.stale = score, step, 0
 
     @property
     def exhausted(self) -> bool:

@@ -33,12 +33,7 @@ def save(live: Path, step: int, tree: dict[str, Any]) -> None:
     """
     name = f"step-{step:07d}"
     flat: dict[str, mx.array] = dict(tree_flatten(tree))
-    spoilt = [key for key, array in flat.items() if not mx.all(mx.isfinite(array)).item()]
-    if spoilt:
-        raise UserError(
-            f"{spoilt[0]} holds values that are no numbers at step {step}",
-            hint="lower the learning rate; the last good checkpoint is kept",
-        )
+    check_numbers(flat, step, live)
     folder = live / FOLDER
     with replacing_folder(folder / name) as new:
         mx.save_safetensors(str(new / ARRAYS), flat)
@@ -47,6 +42,22 @@ def save(live: Path, step: int, tree: dict[str, Any]) -> None:
     for other in folder.glob("step-*"):
         if other.name != name and not other.is_symlink():
             ownership.remove(other)
+
+
+def check_numbers(arrays: dict[str, mx.array], step: int, live: Path) -> None:
+    """UserError where an array holds values that are no numbers; says which checkpoint of `live` is kept."""
+    for name, array in arrays.items():
+        if not mx.all(mx.isfinite(array)).item():
+            raise UserError(
+                f"{name} holds values that are no numbers at step {step}; {kept(live)}",
+                hint="lower the learning rate",
+            )
+
+
+def kept(live: Path) -> str:
+    """What a person reads about the newest checkpoint when a training ends."""
+    newest = latest(live)
+    return f"the checkpoint {newest.name} is kept" if newest else "there was no checkpoint yet"
 
 
 def latest(live: Path) -> Path | None:
@@ -104,4 +115,4 @@ def check(live: Path, tree: dict[str, Any], wanted: dict[str, Any]) -> None:
         )
 
 
-__all__ = ["check", "latest", "load", "save"]
+__all__ = ["check", "check_numbers", "kept", "latest", "load", "save"]

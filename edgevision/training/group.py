@@ -7,7 +7,6 @@ Process 0 writes the run folder; the others only compute. After every step all o
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
@@ -64,12 +63,11 @@ class Group:
             )
 
 
-def lost(error: RuntimeError, newest: Path | None) -> UserError | None:
+def lost(error: RuntimeError, kept: str) -> UserError | None:
     """What a person reads where `error` says that another process is gone, None where it says another thing;
-    `newest` is the folder of the newest checkpoint."""
+    `kept` is told about the newest checkpoint."""
     if LOST not in str(error):
         return None
-    kept = f"the checkpoint {newest.name} is kept" if newest else "there was no checkpoint yet"
     return UserError(
         f"another process of this training has ended; {kept}", hint="start all of them again with --resume"
     )

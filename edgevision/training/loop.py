@@ -106,13 +106,14 @@ def train(
             mx.async_eval(unseen[-1])
             mx.eval(unseen[-IN_FLIGHT:][0])
             ends = done == steps
-            looks = done % LOOK_EVERY == 0 or ends
+            measures = done % measure_every == 0 or ends
+            looks = done % LOOK_EVERY == 0 or measures
             if looks:
-                seen = _look(unseen, task.answers, done)
+                seen = _look(unseen, task.answers, done, out)
                 metrics.write(step=done, **seen, seconds=clock.seconds())
                 bar.update(shown, completed=done, told=_told(seen, task, (done - start) / clock.own()))
                 memory.check(memory_limit, done)
-            if done % measure_every == 0 or ends:
+            if measures:
                 with step.averaged():
                     found = task.measure(model, ends)
                     best.note(done, task.score(found), model)
@@ -147,13 +148,14 @@ def _prepared(
         try:
             yield bar, interrupted
         except RuntimeError as error:
-            if (told := lost(error, checkpoints.latest(out))) is None:
+            if (told := lost(error, checkpoints.kept(out))) is None:
                 raise
             raise told from error
 
 
-def _look(unseen: list[Measured], answers: int, step: int) -> dict[str, float]:
-    """Mean loss, and accuracy where it is told, since the last look; empties the list."""
+def _look(unseen: list[Measured], answers: int, step: int, out: Path) -> dict[str, float]:
+    """Mean loss, and accuracy where it is told, since the last look; empties the list. UserError where a loss
+    is no number."""
     losses = np.array([np.array(loss) for loss, _ in unseen], np.float64)
     hits = sum(int(np.array(right)) for _, right in unseen)
     first = step - len(unseen) + 1
@@ -161,8 +163,8 @@ def _look(unseen: list[Measured], answers: int, step: int) -> dict[str, float]:
     if not np.isfinite(losses).all():
         wrong = int(np.flatnonzero(~np.isfinite(losses))[0])
         raise UserError(
-            f"the loss is {losses[wrong]} at step {first + wrong}",
-            hint="lower the learning rate; the last good checkpoint is kept",
+            f"the loss is {losses[wrong]} at step {first + wrong}; {checkpoints.kept(out)}",
+            hint="lower the learning rate",
         )
     told = {"loss": float(losses.mean())}
     return told | ({"accuracy": hits / (len(losses) * answers)} if answers else {})

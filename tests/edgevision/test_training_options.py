@@ -288,6 +288,18 @@ def test_the_first_step_that_is_no_number_is_named(data: ImageSet, tmp_path: Pat
         loop.train(Blocks(), task, SHORT, tmp_path)
 
 
+def test_weights_that_are_no_numbers_are_not_the_best(data: ImageSet, tmp_path: Path) -> None:
+    """A score may be good by chance: the loss is looked at before, and the weights after measuring."""
+    recipe = replace(SHORT, keep="best", evaluate_every=1, learning_rate=1e38, warmup=0.0)
+    with pytest.raises(
+        UserError, match=r"(is (nan|inf)|no numbers) at step \d+; there was no checkpoint yet"
+    ):
+        train(data, tmp_path, recipe)
+    best = tmp_path / "checkpoints" / "best.safetensors"
+    kept: Any = mx.load(str(best)) if best.exists() else {}
+    assert all(mx.all(mx.isfinite(array)).item() for array in kept.values())
+
+
 def test_muon_decays_apart_from_the_gradient() -> None:
     recipe = replace(SHORT, optimizer="muon", weight_decay=0.5, muon_rate=0.1, warmup=0.0, floor=1.0)
     model = Blocks()
