@@ -37,6 +37,12 @@ def coverage_page() -> str:
         "placed here.",
         "\nThree limits are Core ML's own: integers have 32 bits, inputs and outputs have at most five axes",
         "(inside, wider arrays are folded), and no array is empty.",
+        "\nAn int64 or uint64 becomes int32 there. A constant beyond 32 bits is refused, and so is",
+        "arithmetic of 64 bits whose range is known and passes them: what comes of constants, positions,",
+        "sizes, booleans and integers of 8 and 16 bits. An input with such a number is refused when the",
+        "package runs. Inputs of 32 bits and more may hold anything, so what is computed from them is",
+        "taken to fit, as with token ids; `cv.compare` tells where it does not. The range of a sum is",
+        "that of its largest element times their number: divide before you sum, or sum in float32.",
         "\n## Primitives of MLX",
         "\nWhat a trace of MLX can hold. Converted: "
         + ", ".join(f"`{name}`" for name in sorted({*DECODERS, *RULES, "FFT"}))
@@ -57,15 +63,17 @@ def coverage_page() -> str:
         "\n## Ops of the compiler\n\nThe newest opset and iOS 18; older ones get more in simpler ops."
     )
     rows = [
-        (f"`{name}`", SIGNS[found["onnx"]], SIGNS[found["coreml"]] + _why(name, found["coreml"]))
+        (f"`{name}`", *(SIGNS[state] + _why(name, target, state) for target, state in found.items()))
         for name, found in sorted(cv.supported_ops().items())
     ]
-    parts.append(_table(("op", "ONNX", "Core ML"), rows))
+    parts.append(_table(("op", "ONNX", "Core ML", "Core AI"), rows))
     return "\n".join(parts) + "\n"
 
 
-def _why(name: str, state: str) -> str:
-    return ": weights are quantised before" if name == "Quantize" and state == "no" else ""
+def _why(name: str, target: str, state: str) -> str:
+    return (
+        ": weights are quantised before" if (name, state) == ("Quantize", "no") and target != "onnx" else ""
+    )
 
 
 def _grouped(absent: dict[str, str]) -> list[tuple[str, str]]:

@@ -50,7 +50,8 @@ class CoreMLArtifact(Artifact):
         fed = {}
         for name, array in arrays.items():
             spec = signature.inputs[name]
-            given = image_pixels(spec, array) if isinstance(spec, Image) else np.atleast_1d(_narrow(array))
+            picture = isinstance(spec, Image)
+            given = image_pixels(spec, array) if picture else np.atleast_1d(_narrow(name, array))
             fed[self.public[name]] = given
         pictures = {self.public[n] for n, spec in signature.inputs.items() if isinstance(spec, Image)}
         results = self.predict(function, fed, pictures, state)
@@ -208,7 +209,7 @@ def _given(result: Any, spec: Spec | Image) -> np.ndarray:
     return array.reshape(()) if not spec.shape else array
 
 
-def _narrow(array: np.ndarray) -> np.ndarray:
+def _narrow(name: str, array: np.ndarray) -> np.ndarray:
     """Element types that Core ML's arrays have: bool and other integers go as int32, uint32 by its bits.
 
     Raises:
@@ -219,7 +220,7 @@ def _narrow(array: np.ndarray) -> np.ndarray:
     if array.dtype.itemsize == 8 and array.dtype.kind in "iu" and array.size:
         limits = np.iinfo(np.int32)
         if array.min() < limits.min or array.max() > limits.max:
-            raise ShapeError("an input has integers beyond 32 bits, which Core ML has not")
+            raise ShapeError(f"{name} has integers beyond 32 bits, which Core ML has not")
     return array.astype(np.int32) if array.dtype.kind in "biu" else array
 
 

@@ -77,7 +77,7 @@ class _Typer(Builder):
         codes = {node.inputs[0] for node in self.graph.nodes if node.op in STORED}
         for old, array in self.graph.constants.items():
             dtype = old.dtype if old in codes else self._type(old)
-            self.now[old] = self.constant(_in_32_bits(array, dtype), old.name)
+            self.now[old] = self.constant(_in_32_bits(array, dtype, old.name), old.name)
         for node in self.graph.nodes:
             self._add(node)
         outputs = {}
@@ -316,7 +316,7 @@ def _is_count(size: object) -> bool:
     return isinstance(size, int | float) or all(factor > 0 for _, factor in getattr(size, "terms", ()))
 
 
-def _in_32_bits(array: np.ndarray, dtype: str) -> np.ndarray:
+def _in_32_bits(array: np.ndarray, dtype: str, name: str) -> np.ndarray:
     """uint32 keeps its bits; limits of 64 bits become those of 32.
 
     Raises:
@@ -329,7 +329,10 @@ def _in_32_bits(array: np.ndarray, dtype: str) -> np.ndarray:
     limits, wide = np.iinfo(np.int32), np.iinfo(array.dtype)
     fitting = np.clip(array, limits.min, limits.max)
     if np.any((fitting != array) & (array != wide.max) & (array != wide.min)):
-        raise UnsupportedOp(f"Core ML has no integers beyond 32 bits, a constant of {array.dtype.name} has")
+        far = max(int(array.min()), int(array.max()), key=abs)
+        raise UnsupportedOp(
+            f"Core ML has no integers beyond 32 bits; {name} of {array.dtype.name} holds {far:,}"
+        )
     return fitting.astype(np.int32)
 
 

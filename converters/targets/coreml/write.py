@@ -21,6 +21,7 @@ from converters.sizes import is_static, sizes_in, substitute
 from converters.storage import replacing_folder
 from converters.targets.coreml.blob import BlobFile
 from converters.targets.coreml.neural_engine import for_neural_engine
+from converters.targets.coreml.overflow import refuse_overflow
 from converters.targets.coreml.pictures import describe_picture
 from converters.targets.coreml.ranks import folded
 from converters.targets.coreml.rules import RULES
@@ -149,6 +150,7 @@ class _Function:
                 return "no such op in Core ML"
             return rule.why_not(ios, node, constants)
 
+        refuse_overflow(graph)
         graph = with_half_states(with_precision(graph, precision), ios)
         graph = for_neural_engine(graph) if options.layout else graph
         self.graph = in_runtime_types(folded(legalize(spelled(graph), refusal)), ios)
