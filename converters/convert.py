@@ -17,8 +17,12 @@ if TYPE_CHECKING:
     from converters.quantization import Quantization
     from converters.specs import Image, Spec
 
-TARGETS = {"onnx": "converters.targets.onnx", "coreml": "converters.targets.coreml"}
-SUFFIXES = {".onnx": "onnx", ".mlpackage": "coreml"}
+TARGETS = {
+    "onnx": "converters.targets.onnx",
+    "coreml": "converters.targets.coreml",
+    "coreai": "converters.targets.coreai",
+}
+SUFFIXES = {".onnx": "onnx", ".mlpackage": "coreml", ".aimodel": "coreai"}
 LAYOUTS = (None, "neural-engine")
 PRECISIONS = (None, "float32", "float16")
 
@@ -55,13 +59,13 @@ def convert(
     layout: str | None = None,
     overwrite: bool = True,
 ) -> Path:
-    """Write a function as `.onnx` or `.mlpackage`; gives the path.
+    """Write a function as `.onnx`, `.mlpackage` or `.aimodel`; gives the path.
 
     Args:
         source: a captured graph, several by name, or a function with `inputs`.
-        target: "onnx" or "coreml"; default by the path's suffix.
-        precision: of weights and arithmetic; default as captured for ONNX, float16 for Core ML.
-        quantize: "int8" or "int4"; for Core ML "palette4", "palette6" and "palette8" too. In ONNX "int8" is
+        target: "onnx", "coreml" or "coreai"; default by the path's suffix.
+        precision: of weights and arithmetic; default as captured, for Core ML float16.
+        quantize: "int8" or "int4"; but for ONNX "palette4", "palette6" and "palette8" too. In ONNX "int8" is
             arithmetic in integers: convolutions with the ranges that `calibration` shows, linear layers with
             the range of each input; else only weights are coded. `load(path).quantization` is the report.
         calibration: typical inputs, an iterable of dicts of arrays by input name (or of arrays where there
@@ -126,7 +130,8 @@ def _write_quantized(
 def _target(path: Path, target: str | None) -> str:
     if target is None and path.suffix not in SUFFIXES:
         raise ConversionError(
-            f"no target for {path.name}", hint="end the name in .onnx or .mlpackage, or give target="
+            f"no target for {path.name}",
+            hint="end the name in .onnx, .mlpackage or .aimodel, or give target=",
         )
     chosen = target or SUFFIXES[path.suffix]
     if chosen not in TARGETS:
@@ -147,7 +152,7 @@ def _refuse_unknown(layout: Any, runtime: Any, precision: Any, target: str) -> N
 
 def load(path: str | Path, units: str = "all") -> Artifact:
     """An artefact ready to run. `.onnx` runs in onnxruntime; `.mlpackage` in Core ML on macOS, else in our
-    interpreter.
+    interpreter; `.aimodel` in Core AI, in a process of its own.
 
     Args:
         units: "all", "cpu", "gpu" or "ne", where the system has them.
@@ -159,7 +164,7 @@ def load(path: str | Path, units: str = "all") -> Artifact:
     if units not in ("all", "cpu", "gpu", "ne"):
         raise ConversionError(f"units={units!r} is unknown", hint="use 'all', 'cpu', 'gpu' or 'ne'")
     if path.suffix not in SUFFIXES and not path.is_dir():
-        raise LoadError(f"{path} is neither .onnx nor .mlpackage")
+        raise LoadError(f"{path} is no .onnx, .mlpackage or .aimodel")
     return import_module(TARGETS[SUFFIXES.get(path.suffix, "onnx")]).load(path, units)
 
 
@@ -172,7 +177,7 @@ def inspect(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     if path.suffix not in SUFFIXES:
-        raise LoadError(f"{path} is neither .onnx nor .mlpackage")
+        raise LoadError(f"{path} is no .onnx, .mlpackage or .aimodel")
     return import_module(TARGETS[SUFFIXES[path.suffix]]).inspect(path)
 
 

@@ -63,15 +63,17 @@ def coverage_page() -> str:
         "\n## Ops of the compiler\n\nThe newest opset and iOS 18; older ones get more in simpler ops."
     )
     rows = [
-        (f"`{name}`", SIGNS[found["onnx"]], SIGNS[found["coreml"]] + _why(name, found["coreml"]))
+        (f"`{name}`", *(SIGNS[state] + _why(name, target, state) for target, state in found.items()))
         for name, found in sorted(cv.supported_ops().items())
     ]
-    parts.append(_table(("op", "ONNX", "Core ML"), rows))
+    parts.append(_table(("op", "ONNX", "Core ML", "Core AI"), rows))
     return "\n".join(parts) + "\n"
 
 
-def _why(name: str, state: str) -> str:
-    return ": weights are quantised before" if name == "Quantize" and state == "no" else ""
+def _why(name: str, target: str, state: str) -> str:
+    return (
+        ": weights are quantised before" if (name, state) == ("Quantize", "no") and target != "onnx" else ""
+    )
 
 
 def _grouped(absent: dict[str, str]) -> list[tuple[str, str]]:

@@ -20,6 +20,23 @@ def _reshape_shape(x: Value, shape: Shape) -> Inferred:
     return [(shape, x.dtype)]
 
 
+def unit_change(before: Shape, after: Shape) -> list[int] | None:
+    """The axes of one element that a reshape adds (places in `after`) or takes away (places in `before`),
+    where it does nothing else."""
+    if len(after) == len(before):
+        return None
+    short, long = (before, after) if len(after) > len(before) else (after, before)
+    axes, rest = [], list(short)
+    for axis, size in enumerate(long):
+        if rest and rest[0] == size:
+            rest.pop(0)
+        elif size == 1:
+            axes.append(axis)
+        else:
+            return None
+    return None if rest else axes
+
+
 def _concatenate_shape(*values: Value, axis: int) -> Inferred:
     shape = list(values[0].shape)
     shape[axis] = sum((value.shape[axis] for value in values[1:]), shape[axis])  # type: ignore[arg-type]

@@ -4,6 +4,7 @@ shapes."""
 from __future__ import annotations
 
 from converters.graph import Node
+from converters.ops.shape import unit_change
 from converters.sizes import AnySize, Shape, Size, is_static
 from converters.targets.onnx.rules.lowering import Lowering
 from converters.targets.onnx.writer import ELEMENT_TYPES, Writer
@@ -11,10 +12,9 @@ from converters.targets.onnx.writer import ELEMENT_TYPES, Writer
 
 def _reshape(w: Writer, node: Node) -> None:
     before, after = node.inputs[0].shape, node.attrs["shape"]
-    units = _unit_change(before, after)
+    units = unit_change(before, after)
     if not is_static(after) and units is not None:
-        op_type, axes = units
-        w.emit(op_type, node, w.int64(axes))
+        w.emit("Unsqueeze" if len(after) > len(before) else "Squeeze", node, w.int64(units))
         return
     target = reshape_target(before, after)
     if target is None:
@@ -36,24 +36,6 @@ def reshape_target(before: Shape, after: Shape) -> list[int] | None:
         copied = axis < len(before) and before[axis] == size
         target.append(size if isinstance(size, int) else 0 if copied else -1)
     return target if target.count(-1) <= 1 else None
-
-
-def _unit_change(before: Shape, after: Shape) -> tuple[str, list[int]] | None:
-    """Unsqueeze or Squeeze with its axes, where only axes of one element come or go."""
-    if len(after) == len(before):
-        return None
-    op_type, short, long = (
-        ("Unsqueeze", before, after) if len(after) > len(before) else ("Squeeze", after, before)
-    )
-    axes, rest = [], list(short)
-    for axis, size in enumerate(long):
-        if rest and rest[0] == size:
-            rest.pop(0)
-        elif size == 1:
-            axes.append(axis)
-        else:
-            return None
-    return None if rest else (op_type, axes)
 
 
 def _broadcast(w: Writer, node: Node) -> None:

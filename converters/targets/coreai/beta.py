@@ -1,0 +1,273 @@
+"""The only file that knows coreai-core's Python interface, which changes with every beta: `VERSION` is the
+one it was written for.
+
+Values of the dialect are opaque here and outside (`Handle`). An element type is given by its NumPy name, a
+dimension that varies as None. `codes` packs what is smaller than a byte: the package's own constants of such
+types hold other numbers.
+"""
+
+# pyright: reportMissingImports=false
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
+from hashlib import sha256
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from converters.errors import ConversionError
+
+VERSION = "1.0.0b3"
+SMALL = 1024  # bytes of a constant that each function has for itself
+Handle = Any
+Sizes = Sequence[int | None]
+
+# Operations whose result is not inferred: the adapter states it.
+STATED = {
+    "Cast": "output",
+    "MaxPool2d": "output",
+    "MaxPool3d": "output",
+    "ScatterAlongAxis": "output",
+    "ScatterNd": "output",
+    "ConvTranspose2d": "output",
+    "ConvTranspose3d": "output",
+    "Sort": "result",
+}
+
+
+def require() -> None:
+    """ConversionError with the command where the package is missing, or another version of it is there."""
+    hint = "pip install 'edgevision[coreai]' (Linux on x86_64, macOS 26 or later on Apple silicon)"
+    if find_spec("coreai") is None:
+        raise ConversionError("Core AI needs the package coreai-core", hint=hint)
+    from coreai._version import __version__ as found
+
+    if found != VERSION:
+        raise ConversionError(f"Core AI needs coreai-core {VERSION}, found {found}", hint=hint)
+
+
+@cache
+def _dialect() -> Any:
+    """The operations. `coreai.authoring` comes first: the other order is a circular import."""
+    require()
+    import coreai.authoring  # noqa: F401
+    from coreai._compiler.dialects import coreai as dialect
+
+    return dialect
+
+
+class Program:
+    """A module being written: `with program.open(): with program.function(…) as arguments: …`."""
+
+    def __init__(self) -> None:
+        _dialect()
+        from coreai.authoring import Module
+
+        self._module = Module.create()
+        self._stored: dict[tuple[str, tuple[int, ...], bytes], Any] = {}
+
+    @contextmanager
+    def open(self) -> Iterator[None]:
+        """Functions are added inside; the package optimises and checks the module on the way out.
+
+        Raises:
+            ConversionError: what it refuses, which is a mistake of this compiler.
+        """
+        try:
+            with self._module:
+                yield
+            self._module.verify()
+        except (RuntimeError, ValueError, TypeError) as error:
+            raise ConversionError(f"the model that was made is no valid Core AI: {error}") from error
+
+    @contextmanager
+    def function(self, name: str, inputs: Mapping[str, tuple[str, Sizes]]) -> Iterator[Function]:
+        """A function with named inputs; its outputs are set with `give`."""
+        from coreai.authoring.graph_builder import GraphOp
+
+        types = [tensor_type(*kind) for kind in inputs.values()]
+        graph: Any = GraphOp(name, types, [], list(inputs), [])
+        with graph.block:
+            yield Function(graph, dict(zip(inputs, graph.arguments, strict=True)), self._stored)
+
+    def save(self, folder: Path, metadata: Mapping[str, str], custom: Mapping[str, str]) -> None:
+        """Write the asset into an empty folder."""
+        from coreai.authoring import AIProgram
+        from coreai.runtime import AIModelAssetMetadata
+
+        described = AIModelAssetMetadata()
+        for key, text in metadata.items():
+            setattr(described, key, text)
+        for key, text in custom.items():
+            described.set_custom(key, text)
+        inner = folder / "asset.aimodel"
+        AIProgram(self._module).save_asset(inner, metadata=described)
+        for part in inner.iterdir():
+            part.rename(folder / part.name)
+        inner.rmdir()
+
+    def __str__(self) -> str:
+        return str(self._module)
+
+
+class Function:
+    """One function being written."""
+
+    def __init__(self, graph: Any, arguments: dict[str, Handle], stored: dict[Any, Any]):
+        self._graph, self.arguments, self._stored = graph, arguments, stored
+
+    def constant(self, array: np.ndarray) -> Handle:
+        """A constant of whole bytes; functions share those with the same elements."""
+        array = np.array(array, order="C", copy=None)
+        if array.nbytes <= SMALL:
+            return _dialect().constant(array)
+        key = array.dtype.name, array.shape, sha256(array.reshape(-1).view(np.uint8).data).digest()
+        if key not in self._stored:
+            made = _dialect().constant(array)
+            self._stored[key] = made.owner.attributes["value"]
+            return made
+        return _dialect().ConstantOp(value=self._stored[key]).result
+
+    def codes(self, array: np.ndarray, bits: int) -> Handle:
+        """Unsigned codes of 1, 2, 3, 4, 6 or 8 bits, packed into bytes with the first one lowest."""
+        from coreai._compiler._mlir_libs._coreaiIR._bindings.mlir.dialects.coreai import create_elements_attr
+        from coreai._compiler.ir import Location
+
+        if bits == 8:
+            return self.constant(array.astype(np.uint8))
+        stream = (array.astype(np.uint8).reshape(-1, 1) >> np.arange(bits, dtype=np.uint8)) & 1
+        packed = np.packbits(stream.reshape(-1), bitorder="little")
+        key = f"uint{bits}", array.shape, sha256(packed.data).digest()
+        if key not in self._stored:
+            kind = tensor_type(f"uint{bits}", array.shape)
+            self._stored[key] = create_elements_attr(Location.unknown(), kind, packed)
+        return _dialect().ConstantOp(value=self._stored[key]).result
+
+    def give(self, outputs: Mapping[str, Handle]) -> None:
+        """Set the outputs."""
+        self._graph.outputs_spec = list(outputs.items())
+
+
+def operation(
+    kind: str, *operands: Any, result: tuple[str, Sizes] | None = None, **attributes: Any
+) -> Handle | list[Handle]:
+    """The result of one operation (a list where there are several); attributes are texts or integers."""
+    dialect = _dialect()
+    found = getattr(dialect, f"{kind}Op", None) or getattr(dialect, kind)
+    given: list[Any] = list(operands)
+    if result is not None:
+        given.insert(0, tensor_type(*result))
+    made = found(*given, **{name: _attribute(value) for name, value in attributes.items()})
+    if kind == "ScatterNd":
+        _replacing(dialect, made, operands[0])
+    results = list(made.results)
+    return results[0] if len(results) == 1 else results
+
+
+def _attribute(value: Any) -> Any:
+    from coreai._compiler.ir import Attribute, IntegerAttr, IntegerType
+
+    if isinstance(value, str):
+        return Attribute.parse(value)
+    return IntegerAttr.get(IntegerType.get_signless(32), value)
+
+
+def _replacing(dialect: Any, made: Any, x: Handle) -> None:
+    """The body of a scatter that replaces what is there."""
+    from coreai._compiler.ir import InsertionPoint, RankedTensorType
+
+    scalar = RankedTensorType.get([], x.type.element_type)
+    block = made.regions[0].blocks.append(scalar, scalar)
+    with InsertionPoint.at_block_begin(block):
+        dialect.YieldOp([block.arguments[1]])
+
+
+def tensor_type(dtype: str, shape: Sizes) -> Any:
+    """The type of an array."""
+    from coreai._compiler.ir import RankedTensorType, ShapedType
+
+    sizes = [ShapedType.get_dynamic_size() if size is None else size for size in shape]
+    return RankedTensorType.get(sizes, _element(dtype))
+
+
+@cache
+def _constructors() -> dict[str, Any]:
+    from coreai._compiler.type_mapping import _NUMPY_TO_MLIR_DTYPE
+
+    return {np.dtype(kind).name: make for kind, make in _NUMPY_TO_MLIR_DTYPE.items()}
+
+
+def _element(dtype: str) -> Any:
+    from coreai._compiler.ir import IntegerType
+
+    if dtype.startswith("uint") and dtype not in _constructors():
+        return IntegerType.get_unsigned(int(dtype[4:]))
+    return _constructors()[dtype]()
+
+
+def shape_of(handle: Handle) -> tuple[int | None, ...]:
+    """The sizes that the package inferred; None where it knows none."""
+    return tuple(size if size >= 0 else None for size in handle.type.shape)
+
+
+def sized(handle: Handle, sizes: Sizes) -> Handle:
+    """The same array with sizes that the package did not infer."""
+    from coreai._compiler.ir import RankedTensorType
+
+    kind = RankedTensorType.get(tensor_type("bool", sizes).shape, handle.type.element_type)
+    return _dialect().CastOp(kind, handle).result
+
+
+class Runtime:
+    """An asset opened for running in this process, which Apple's runtime ends where an input is wrong."""
+
+    def __init__(self, path: Path):
+        import asyncio
+
+        require()
+        from coreai.authoring import AIModelAsset
+
+        self._loop = asyncio.new_event_loop()
+        self._asset = AIModelAsset.load(path)
+        self._context = self._asset.executable()
+        self._model: Any = self._loop.run_until_complete(self._context.__aenter__())
+        self._functions: dict[str, Any] = {}
+
+    def run(
+        self, function: str, inputs: Mapping[str, np.ndarray], states: Mapping[str, np.ndarray]
+    ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """Outputs and states by name."""
+        from coreai.runtime import NDArray
+
+        if function not in self._functions:
+            self._functions[function] = self._model.load_function(function)
+        held = {name: NDArray(array) for name, array in states.items()}
+        fed = {name: NDArray(array) for name, array in inputs.items()}
+        results = self._loop.run_until_complete(self._functions[function](fed, held))
+        return {n: a.numpy() for n, a in results.items()}, {n: a.numpy() for n, a in held.items()}
+
+    def operations(self) -> dict[str, Any]:
+        """What the asset is made of."""
+        summary = self._asset.summary(include_statistics=True)
+        assert summary is not None, "it was opened"
+        return {
+            "functions": {
+                name: {
+                    "inputs": dict(summary.function_inputs(name)),
+                    "outputs": dict(summary.function_outputs(name)),
+                }
+                for name in summary.function_names
+            },
+            "operations": dict(summary.operation_distribution),
+            "storage": dict(summary.storage_types),
+            "system": summary._compatibility_version,
+        }
+
+    def close(self) -> None:
+        """Remove what was compiled for it."""
+        self._loop.run_until_complete(self._context.__aexit__(None, None, None))
+        self._loop.close()

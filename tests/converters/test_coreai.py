@@ -1,0 +1,269 @@
+"""Core AI assets: what the runtime or its compiler would compute wrongly, what ends its process, and what a
+file carries."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+import pytest
+
+import converters as cv
+from converters import disk
+from converters.targets.coreai import beta, worker
+
+pytest.importorskip("coreai", reason="coreai-core has no wheel for this system")
+
+
+@pytest.fixture(autouse=True)
+def _without_waiting_for_the_disk(monkeypatch):
+    monkeypatch.setattr(disk, "sync", lambda path: None)
+    monkeypatch.setattr(disk, "sync_tree", lambda path: None)
+
+
+def as_asset(fn, folder, **arrays):
+    """What the function gives as an asset, and in MLX."""
+    graph = cv.capture(fn, {name: cv.Spec(a.shape, a.dtype) for name, a in arrays.items()})
+    model = cv.load(cv.convert(graph, folder / "model.aimodel"))
+    with mx.stream(mx.cpu):
+        return model(**arrays)["output"], np.array(fn(*map(mx.array, arrays.values())))
+
+
+ZERO = np.zeros(1, np.float32)
+INF = float("inf")
+WIDE = (3000, 4)  # more than the compiler folds where it need not
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        lambda: mx.broadcast_to(mx.array([0, 1, 2, INF]), WIDE) == INF,
+        lambda: mx.maximum(mx.broadcast_to(mx.array([0, 1, float("nan"), -1]), WIDE), 0),
+        lambda: nn.gelu(mx.broadcast_to(mx.array([0.5, 1, 2, -3]), WIDE)),
+        lambda: mx.broadcast_to(mx.array([INF, -INF, 7, -7]), WIDE) // 2,
+        lambda: mx.broadcast_to(mx.array([1, -2, 300, -300]), WIDE).astype(mx.uint8),
+    ],
+    ids=["equal", "maximum", "gelu", "floor-divide", "cast"],
+)
+def test_constants_are_computed_here(known, tmp_path):
+    got, wanted = as_asset(lambda x: x + known(), tmp_path, x=ZERO)
+    np.testing.assert_allclose(got, wanted, rtol=1e-6, atol=1e-6)
+
+
+def test_no_rule_computes_with_constants_alone(tmp_path):
+    from converters.targets.coreai.writer import Writer
+
+    program = beta.Program()
+    with program.open(), program.function("main", {"x": ("float32", [2])}) as function:
+        graph = cv.capture(lambda x: x, {"x": cv.Spec((2,))})
+        writer = Writer(graph, function)
+        with pytest.raises(AssertionError, match="Equal of constants alone"):
+            writer.op("Equal", np.float32(1), np.float32(INF))
+        function.give({"y": function.arguments["x"]})
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4, 6, 8])
+def test_weights_of_few_bits_are_packed(bits, tmp_path):
+    mx.random.seed(0)
+    layer = nn.QuantizedLinear.from_linear(nn.Linear(512, 256), group_size=64, bits=bits)
+    x = np.random.default_rng(0).normal(size=(3, 512)).astype(np.float32)
+    got, wanted = as_asset(layer, tmp_path, x=x)
+    np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-4)
+    stored = {2: 2, 4: 4}.get(bits, 8)
+    scales = 2 * 256 * 8 * 4 + 256 * 8 * stored // 8
+    size = (tmp_path / "model.aimodel" / "main.mlirb").stat().st_size
+    assert size < 512 * 256 * stored // 8 + scales + 6000
+
+
+@pytest.mark.parametrize(
+    "cut",
+    [lambda x: x[::-1], lambda x: x[:, ::-2], lambda x: x[3::-1, 4:1:-1], lambda x: x[-2::-3]],
+    ids=["all", "every-second", "both-axes", "from-the-end"],
+)
+def test_slices_backwards(cut, tmp_path):
+    x = np.arange(42, dtype=np.float32).reshape(6, 7)
+    got, wanted = as_asset(lambda x: cut(x) + 0 * cut(x), tmp_path, x=x)
+    np.testing.assert_array_equal(got, wanted)
+
+
+@pytest.mark.parametrize(
+    "fn",
+    [
+        lambda x: x[2:2].reshape(0, 6, 1),
+        lambda x: mx.concatenate([x[:, 3:3], x], axis=1),
+        lambda x: mx.sum(x[:, 5:5], axis=1),
+        lambda x: x[:, 1:1] @ x[2:2],
+    ],
+    ids=["reshape", "join", "sum", "product"],
+)
+def test_arrays_without_elements(fn, tmp_path):
+    got, wanted = as_asset(lambda x: fn(x + 1), tmp_path, x=np.ones((3, 6), np.float32)[:, :6])
+    np.testing.assert_array_equal(got, wanted)
+
+
+MOST, LEAST = 2**31 - 1, -(2**31)
+
+
+@pytest.mark.parametrize(
+    ("fn", "wanted"),
+    [
+        (lambda x, y: x // y, [0, LEAST, -4]),
+        (lambda x, y: x % y, [0, 0, 1]),
+        (lambda x, y: x**3, [27, 0, -343 & 0xFFFFFFFF]),
+        (lambda x, y: mx.cumsum(x * 0 + MOST), [MOST, -2, 2**31 - 3]),
+        (lambda x, y: x << y, [3, 0, -28]),
+    ],
+    ids=["quotient", "remainder", "power", "running-sum", "shift"],
+)
+def test_integers_wrap_around_and_divide_by_zero(fn, wanted, tmp_path):
+    """What ends the process, or goes through floating point, where the runtime's own operation is taken."""
+    x, y = np.array([3, LEAST, -7], np.int32), np.array([0, -1, 2], np.int32)
+    graph = cv.capture(fn, {"x": cv.Spec((3,), "int32"), "y": cv.Spec((3,), "int32")})
+    got = cv.load(cv.convert(graph, tmp_path / "model.aimodel"))(x=x, y=y)["output"]
+    np.testing.assert_array_equal(got, np.array(wanted, np.int64).astype(np.int32))
+
+
+def test_reshape_of_computed_sizes_stays_where_it_is(tmp_path):
+    """Core AI's optimiser moves a reshape to (1, n) behind the remainder of what it is multiplied with."""
+
+    def fn(x):
+        places = mx.arange(x.shape[0])
+        return x.sum() + (places[:, None] * places[None]) % x.shape[0]
+
+    graph = cv.capture(fn, {"x": cv.Spec(("n", 2))})
+    model = cv.load(cv.convert(graph, tmp_path / "model.aimodel"))
+    x = np.zeros((5, 2), np.float32)
+    np.testing.assert_array_equal(model(x=x)["output"], np.outer(np.arange(5), np.arange(5)) % 5)
+
+
+class Two(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(64, 64)
+
+    def __call__(self, x):
+        return self.layer(x)
+
+
+def test_functions_share_weights_and_keep_their_names(tmp_path):
+    model = Two()
+    graphs = {
+        "first": cv.capture(model, {"a b/0": cv.Spec(("n", 64))}, ["ünï", "two"][:1]),
+        "second": cv.capture(
+            lambda x: (mx.tanh(model(x)), x), {"x": cv.Spec((2, 64))}, ["b", "a"], module=model
+        ),
+    }
+    path = cv.convert(graphs, tmp_path / "model.aimodel", metadata={"author": "A", "licence": "MIT"})
+    loaded, x = cv.load(path), np.ones((2, 64), np.float32)
+    y = np.array(model(mx.array(x)))
+    np.testing.assert_allclose(loaded["first"](**{"a b/0": x})["ünï"], y, atol=1e-5)
+    both = loaded["second"](x=x)
+    np.testing.assert_allclose(both["b"], np.tanh(y), atol=1e-5)
+    np.testing.assert_array_equal(both["a"], x)
+    assert (path / "main.mlirb").stat().st_size < 1.5 * 64 * 64 * 4
+    stored = json.loads((path / "metadata.json").read_text())
+    assert (stored["author"], stored["license"]) == ("A", "MIT")
+    shown = cv.inspect(path)
+    assert set(shown["functions"]) == {"first", "second"}
+    assert shown["format"].startswith("Core AI")
+
+
+def test_same_metadata_as_the_other_formats(tmp_path):
+    graph = cv.capture(nn.Linear(4, 3), {"x": cv.Spec(("batch", 4))}, ["logits"])
+    options = {"labels": ["a", "b", "c"], "metadata": {"task": "image-classification"}}
+    found = [
+        cv.load(cv.convert(graph, tmp_path / name, **options)).metadata
+        for name in ("model.onnx", "model.aimodel")
+    ]
+    differing = {key for key in found[0] if found[0][key] != found[1][key]}
+    assert differing <= {"sha256"}  # of the weights, which each format stores in its own layout
+    assert found[0].keys() == found[1].keys()
+
+
+def path_of(fn, tmp_path):
+    return cv.convert(cv.capture(fn, {"x": cv.Spec((2,))}), tmp_path / "model.aimodel")
+
+
+def test_another_process_takes_over_where_one_died(tmp_path):
+    model = cv.load(path_of(lambda x: x + 1, tmp_path))
+    os.kill(worker.current().process.pid, signal.SIGKILL)
+    worker.current().process.wait()
+    np.testing.assert_array_equal(model(x=np.zeros(2, np.float32))["output"], [1, 1])
+
+
+def test_death_while_computing_names_model_and_inputs(tmp_path, monkeypatch):
+    model = cv.load(path_of(lambda x: x + 1, tmp_path))
+
+    def killed(pipe, message, groups):
+        os.kill(worker.current().process.pid, signal.SIGKILL)
+        return send(pipe, message, groups)
+
+    send = worker.send
+    monkeypatch.setattr(worker, "send", killed)
+    with pytest.raises(cv.ConversionError, match=r"model\.aimodel: .*SIGKILL.*main was fed x float32 \(2,\)"):
+        model(x=np.zeros(2, np.float32))
+
+
+def test_process_is_replaced_after_many_assets(tmp_path, monkeypatch):
+    model = cv.load(path_of(lambda x: x + 1, tmp_path))
+    first = worker.current().process.pid
+    monkeypatch.setattr(worker, "OPENED_MAX", 1)
+    np.testing.assert_array_equal(model(x=np.zeros(2, np.float32))["output"], [1, 1])
+    assert worker.current().process.pid != first
+
+
+@pytest.mark.parametrize("harm", ["truncated", "empty", "gone", "no metadata", "foreign"])
+def test_damaged_asset_is_one_clear_error(harm, tmp_path):
+    path = path_of(lambda x: mx.sin(x) + 1, tmp_path)
+    program = path / "main.mlirb"
+    if harm == "truncated":
+        program.write_bytes(program.read_bytes()[:-100])
+    elif harm == "empty":
+        program.write_bytes(b"")
+    elif harm == "gone":
+        program.unlink()
+    elif harm == "no metadata":
+        (path / "metadata.json").unlink()
+    else:
+        (path / "metadata.json").write_text("{}")
+    with pytest.raises(cv.LoadError, match=r"model\.aimodel"):
+        cv.load(path)
+
+
+def test_asset_that_was_replaced_is_not_mixed_up(tmp_path):
+    model = cv.load(path_of(lambda x: x + 1, tmp_path))
+    path_of(lambda x: x * x * 3, tmp_path)
+    worker.close()
+    with pytest.raises(cv.ConversionError, match="changed after it was loaded"):
+        model(x=np.zeros(2, np.float32))
+
+
+WITHOUT = """
+import sys
+sys.modules["coreai"] = None
+import importlib.util
+found = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *rest: None if name == "coreai" else found(name, *rest)
+import converters as cv
+assert cv.supported_ops()["Add"]["coreai"] == "native"
+try:
+    cv.convert(lambda x: x + 1, "model.aimodel", inputs={"x": cv.Spec((2,))})
+except cv.ConversionError as error:
+    print(error)
+"""
+
+
+def test_missing_package_is_one_line_with_the_command(tmp_path):
+    done = subprocess.run([sys.executable, "-c", WITHOUT], capture_output=True, text=True, cwd=tmp_path)
+    assert "pip install 'edgevision[coreai]'" in done.stdout, done.stderr
+    assert not (tmp_path / "model.aimodel").exists()
+
+
+def test_other_version_is_refused(monkeypatch):
+    monkeypatch.setattr(beta, "VERSION", "1.0.0b9")
+    with pytest.raises(cv.ConversionError, match=r"needs coreai-core 1.0.0b9, found 1.0.0b3"):
+        beta.require()
