@@ -140,7 +140,7 @@ def test_resumed_is_as_if_never_stopped(data: ImageSet, tmp_path: Path, step: in
 
 
 def test_interrupts_save_and_say_how_to_go_on(data: ImageSet, tmp_path: Path) -> None:
-    recipe = replace(RECIPE, steps=3_000)
+    recipe, handler = replace(RECIPE, steps=3_000), signal.getsignal(signal.SIGINT)
     straight = train(data, tmp_path / "straight", recipe)
     for index, seconds in enumerate((0.0, 0.03, 0.06)):
         with (
@@ -153,7 +153,7 @@ def test_interrupts_save_and_say_how_to_go_on(data: ImageSet, tmp_path: Path) ->
     model = train(data, tmp_path / "stopped", recipe, resume=True)
     assert_same(straight, model)
     assert without_seconds(tmp_path / "stopped") == without_seconds(tmp_path / "straight")
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is handler
 
 
 def test_finished_training_resumes_to_itself(data: ImageSet, tmp_path: Path) -> None:
