@@ -37,8 +37,6 @@ class Writer:
         self._small: dict[Any, Handle] = {}
         self._sizes: dict[AnySize | tuple[AnySize, ...], Handle] = {}
         self._solving: set[str] = set()
-        for value in graph.inputs:
-            self._know_empty(value)
 
     def add(self, node: Node, emit: Callable[[Writer, Node], None]) -> None:
         """Compute the node's outputs now where only constants decide, else by `emit`."""
@@ -48,15 +46,7 @@ class Writer:
             arrays = OPS[node.op].evaluate([self.known[value] for value in node.inputs], node.attrs)
             self.known.update(zip(node.outputs, arrays, strict=True))
             return
-        for value in node.outputs:
-            self._know_empty(value)
-        if not all(value in self.known for value in node.outputs):
-            emit(self, node)
-
-    def _know_empty(self, value: Value) -> None:
-        """An array without elements is a constant: Core AI does not reshape to it."""
-        if is_static(value.shape) and 0 in value.shape:
-            self.known[value] = np.zeros(value.shape, numpy_dtype(value.dtype))  # type: ignore[arg-type]
+        emit(self, node)
 
     def ref(self, value: Value) -> Handle:
         """The handle of a value."""
