@@ -203,6 +203,25 @@ def test_harmed_package_is_one_clear_error(harm: str, package: Path) -> None:
     assert len(caught.value.message) < 600
 
 
+@pytest.mark.parametrize("kind", ["relu", "conv", "matmul", "max_pool", "reshape", "reduce_sum", "softmax"])
+@pytest.mark.parametrize("lie", ["shape", "rank", "type"])
+def test_a_lie_about_a_result_is_found_when_the_package_is_opened(kind: str, lie: str, package: Path) -> None:
+    def tell(model: Any) -> None:
+        declared = operation(model, kind).outputs[0].type.tensorType
+        if lie == "shape":
+            declared.dimensions[len(declared.dimensions) - 1].constant.size += 1
+        elif lie == "rank":
+            declared.dimensions.add().constant.size = 1
+            declared.rank += 1
+        else:
+            declared.dataType = 23
+
+    edit(package, tell)
+    with pytest.raises(LoadError, match=f"{kind} .* is declared .*, its operands give") as caught:
+        Interpreter(package)
+    assert "\n" not in caught.value.message
+
+
 def test_missing_package(tmp_path: Path) -> None:
     with pytest.raises(LoadError, match="is not there"):
         Interpreter(tmp_path / "none.mlpackage")

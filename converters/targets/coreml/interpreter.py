@@ -15,6 +15,7 @@ import numpy as np
 
 from converters.errors import ConversionError, LoadError, ShapeError, UnsupportedOp
 from converters.targets.coreml.control import CONTROL, Scope, constants_to_widen, evaluate, labels_of
+from converters.targets.coreml.declared import check_declared
 from converters.targets.coreml.features import (
     Description,
     Feature,
@@ -88,6 +89,7 @@ class Interpreter:
             )
         for name, body in self._bodies.items():
             _check_interface(self.descriptions[name], body, f"{self.path}, function {name}")
+            check_declared(body.inputs, body.body)
         self.labels = self._labels()
 
     def _labels(self) -> list[Any] | None:
