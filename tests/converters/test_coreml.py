@@ -212,10 +212,42 @@ def test_enumerated_sizes(tmp_path):
         lambda x: mx.softmax(x, -1), {"x": cv.Spec((1, "n"))}, dims={"n": cv.Dim(sizes=[8, 16, 64])}
     )
     package = cv.load(cv.convert(graph, tmp_path / "m.mlpackage"))
+    assert shapes_of(tmp_path / "m.mlpackage") == [[(1, 8), (1, 16), (1, 64)]]
     for size in (8, 16, 64):
         assert package(x=np.zeros((1, size), np.float32))["output"].shape == (1, size)
     with pytest.raises(cv.ShapeError):
         package(x=np.zeros((1, 9), np.float32))
+
+
+def shapes_of(path: Path) -> list[list[tuple[int, ...]]]:
+    """The listed shapes of each input, as coremltools reads them."""
+    inputs = tools().utils.load_spec(str(path)).description.input
+    return [[tuple(s.shape) for s in i.type.multiArrayType.enumeratedShapes.shapes] for i in inputs]
+
+
+def test_enumerated_sizes_of_several_inputs_belong_together(tmp_path):
+    """From iOS 18 on Core ML takes lists for several inputs, of one length; before, they are ranges."""
+    graph = cv.capture(
+        lambda x, y, z: (x @ y) * z,
+        {"x": cv.Spec((1, "n")), "y": cv.Spec(("n", "m")), "z": cv.Spec(("m",))},
+        dims={"n": cv.Dim(sizes=[4, 8]), "m": cv.Dim(sizes=[3, 5])},
+    )
+    path = cv.convert(graph, tmp_path / "m.mlpackage", precision="float32")
+    verify(path)
+    pairs = [(4, 3), (8, 3), (4, 5), (8, 5)]
+    assert shapes_of(path) == [[(1, n) for n, _ in pairs], pairs, [(m,) for _, m in pairs]]
+    random = np.random.default_rng(0)
+    for n, m in pairs:
+        shapes = {"x": (1, n), "y": (n, m), "z": (m,)}
+        feed = {name: random.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+        assert cv.compare(lambda x, y, z: (x @ y) * z, path, feed).ok
+    older = cv.convert(graph, tmp_path / "older.mlpackage", minimum_ios=17)
+    verify(older)
+    assert shapes_of(older) == [[], [], []]
+    ranges = (
+        tools().utils.load_spec(str(older)).description.input[0].type.multiArrayType.shapeRange.sizeRanges
+    )
+    assert [(r.lowerBound, r.upperBound) for r in ranges] == [(1, 1), (4, 8)]
 
 
 def test_inputs_and_outputs_are_described(tmp_path):

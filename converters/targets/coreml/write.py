@@ -6,6 +6,7 @@ import json
 import uuid
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from converters.graph import Graph, Node, Value
 from converters.lower import legalize
 from converters.metadata import KEY, describe
 from converters.precision import with_precision
-from converters.sizes import is_static, sizes_in, substitute
+from converters.sizes import is_static, names_in, sizes_in, substitute
 from converters.storage import replacing_folder
 from converters.targets.coreml.blob import BlobFile
 from converters.targets.coreml.neural_engine import for_neural_engine
@@ -32,6 +33,7 @@ from converters.targets.coreml.states import with_half_states
 from converters.targets.coreml.writer import Ref, Writer, identifiers
 
 VERSIONS = {15: (6, "CoreML5"), 16: (7, "CoreML6"), 17: (8, "CoreML7"), 18: (9, "CoreML8")}
+SHAPES_MAX = 128  # that Core ML takes for an input
 OPEN_END = 4096  # the upper bound of a dimension that was captured without one: Core ML wants a bound
 
 
@@ -138,6 +140,20 @@ def _without_empty(graph: Graph) -> Graph:
     return graph.replace(dims=dims)
 
 
+def _allowed_sizes(graph: Graph, ios: int) -> list[dict[str, int]]:
+    """Every combination of the dimensions that are enumerated; one empty one where Core ML cannot list them.
+
+    From iOS 18 on, inputs with listed shapes have as many of them, which belong together by their place in
+    the list; before, one input may have such a list. 128 shapes are the most.
+    """
+    listed = {name: dim.sizes for name, dim in graph.dims.items() if dim.sizes is not None}
+    combined = [dict(zip(listed, sizes, strict=True)) for sizes in product(*listed.values())]
+    inputs = [value for value in graph.inputs if names_in(value.shape) & listed.keys()]
+    free = len(inputs) == 1 and names_in(inputs[0].shape) >= listed.keys()
+    fits = 1 < len(combined) <= SHAPES_MAX and (ios >= 18 or free)
+    return combined if fits else [{}]
+
+
 class _Function:
     """One function as protobuf, with what its description needs."""
 
@@ -155,6 +171,7 @@ class _Function:
         graph = for_neural_engine(graph) if options.layout else graph
         self.graph = in_runtime_types(folded(legalize(spelled(graph), refusal)), ios)
         _refuse_empty(self.graph)
+        self.allowed = _allowed_sizes(self.graph, ios)
         self.kept = dict(self.graph.states)  # state to the output that it becomes
         self.public = identifiers([*(v.name for v in graph.inputs), *graph.outputs])
         self.writer = Writer(self.graph, ios, blob, self.public)
@@ -290,9 +307,9 @@ class _Function:
             name: dims[name].high or OPEN_END // dims[name].multiple * dims[name].multiple for name in names
         }
         proto.shape.extend(substitute(value.shape, low))
-        if len(names) == 1 and dims[names[0]].sizes is not None:
-            for size in dims[names[0]].sizes or ():
-                proto.enumeratedShapes.shapes.add(shape=substitute(value.shape, {names[0]: size}))
+        if names_in(value.shape) <= self.allowed[0].keys():
+            for sizes in self.allowed:
+                proto.enumeratedShapes.shapes.add(shape=substitute(value.shape, sizes))
             return
         bounds = zip(substitute(value.shape, low), substitute(value.shape, high), strict=True)
         for lower, upper in bounds:
