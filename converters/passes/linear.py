@@ -18,12 +18,12 @@ from converters.pattern import Match, Rule, const, op, var
 from converters.sizes import AnySize, Shape
 
 
-def _vector(m: Match, name: str, length: object) -> Value | None:
-    """The named operand if it is a vector of the length, or has that many elements behind unit axes."""
+def _vector(m: Match, name: str, length: object, rank: int) -> Value | None:
+    """The named operand if it is a vector of the length, or has that many elements behind unit axes, of which
+    a result of the rank has no fewer."""
     value = m[name]
-    return (
-        value if value.shape and value.shape[-1] == length and all(s == 1 for s in value.shape[:-1]) else None
-    )
+    long = value.shape and value.shape[-1] == length and len(value.shape) <= rank
+    return value if long and all(s == 1 for s in value.shape[:-1]) else None
 
 
 def _check_product(m: Match) -> str | None:
@@ -35,7 +35,7 @@ def _check_product(m: Match) -> str | None:
 def _check_addmm(m: Match) -> str | None:
     if m.root.attrs["alpha"] != 1 or m.root.attrs["beta"] != 1:
         return "scaled"
-    if _vector(m, "bias", m["w"].shape[-1]) is None:
+    if _vector(m, "bias", m["w"].shape[-1], len(m["x"].shape)) is None:
         return "the bias is no vector"
     return _check_product(m)
 
@@ -56,7 +56,7 @@ def _check_bias(m: Match) -> str | None:
     length = node.inputs[1].shape[0]
     if node.op == "Convolution" and node.attrs["channels_first"]:
         return "channels come first"
-    return "no vector over the outputs" if _vector(m, "bias", length) is None else None
+    return "no vector over the outputs" if _vector(m, "bias", length, len(m["y"].shape)) is None else None
 
 
 def _take_bias(b: Builder, m: Match) -> Value:

@@ -72,6 +72,13 @@ CASES: list[Case] = [
         for axes in ((1, 0, 2), (1, 2, 0))
     ),
     case(
+        "AddMM with a bias of more axes",
+        lambda x: mx.addmm(
+            mx.array([1.0, 2.0]), x, mx.broadcast_to(mx.array([[1.0, 2.0]] * 3), (1, 1, 3, 2))
+        ),
+        Arg((3,)),
+    ),
+    case(
         "Matmul of six axes",
         lambda x: mx.exp(mx.exp(x.reshape(2, 2, 3, 3, 1, 4)) @ mx.eye(4)[:, :2]).sum(2),
         Arg((4, 9, 4)),
