@@ -145,6 +145,7 @@ def our_names(weights: Mapping[str, mx.array]) -> dict[str, mx.array]:
     """Weights of a checkpoint under our names; those that are ours already, and unknown ones, stay."""
     if "pos_embed" in weights or "patch_embed.proj.weight" in weights:
         table = TIMM
+        _check_timms_mean(weights)
     elif any(name.startswith(("vit.", "embeddings.")) for name in weights):
         table = HUGGING_FACE
         bare = not any(name.startswith("vit.") for name in weights)  # of ViTModel, without a head
@@ -171,6 +172,18 @@ def our_names(weights: Mapping[str, mx.array]) -> dict[str, mx.array]:
             path = f"{before}.{one}" if before else one
             result[path if whole else f"{path}.{part}"] = piece
     return result
+
+
+def _check_timms_mean(weights: Mapping[str, mx.array]) -> None:
+    """UserError where what the head sees is not what ours computes: without a class token the norm of the
+    mean of the patches (`fc_norm`), with one the norm of that (`norm`)."""
+    token, after = "cls_token" in weights, "fc_norm.weight" in weights
+    if token == after:
+        told = "the mean of the patches beside a class token" if token else "the mean of normalized patches"
+        raise UserError(
+            f"this ViT of timm classifies {told}, ours the class token or the norm of a mean",
+            hint="choose one with a class token",
+        )
 
 
 def their_names(weights: Mapping[str, mx.array]) -> dict[str, mx.array]:
@@ -262,6 +275,8 @@ def _from_timm(
     if not architecture.startswith(("vit_", "deit_")):
         raise ValueError(f"its architecture is {architecture!r}, no plain ViT")
     kernel, positions = weights["patches.weight"], weights["positions"]
+    if "token" in weights and settings.get("global_pool", "token") not in ("token", ""):
+        raise ValueError(f"its global_pool is {settings['global_pool']!r}, beside a class token")
     width, patch, channels = kernel.shape[0], kernel.shape[1], kernel.shape[3]
     pool = "token" if "token" in weights else "mean"
     heads = (settings.get("model_args") or {}).get("num_heads") or (16 if width >= 1024 else width // 64)

@@ -1,6 +1,7 @@
 """ViT beside Hugging Face's: the same parameters, the same numbers; checkpoints go both ways."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import mlx.core as mx
@@ -119,7 +120,8 @@ def test_a_backbone_alone_gets_a_new_head(tmp_path):
 def timm_folder(folder, model, **changes):
     """The weights of a model as timm names them, made by their definition."""
     weights = parameters(model)
-    named = {"cls_token": weights["token"], "pos_embed": weights["positions"]}
+    named = {"pos_embed": weights["positions"]}
+    named |= {"cls_token": weights["token"]} if "token" in weights else {}
     named["patch_embed.proj.weight"] = weights["patches.weight"].transpose(0, 3, 1, 2)
     named["patch_embed.proj.bias"] = weights["patches.bias"]
     for part in ("weight", "bias"):
@@ -160,6 +162,33 @@ def test_timm_folders_are_read(tmp_path):
     assert read.config == given
     images = mx.array(pictures())
     np.testing.assert_array_equal(np.array(read(images)), np.array(model(images)))
+
+
+@pytest.mark.parametrize(
+    ("pool", "norm", "global_pool", "told"),
+    [
+        ("mean", "norm", "avg", "classifies the mean of normalized patches"),
+        ("token", "fc_norm", "avg", "classifies the mean of the patches beside a class token"),
+        ("token", "norm", "avg", "its global_pool is 'avg', beside a class token"),
+        ("mean", "fc_norm", "avg", None),
+        ("token", "norm", "token", None),
+    ],
+)
+def test_what_timm_classifies_is_what_we_do_or_refused(tmp_path, pool, norm, global_pool, told):
+    model = randomized(replace(CONFIG, pool=pool, mean=(0.5,), std=(0.5,)))
+    timm_folder(tmp_path, model, global_pool=global_pool)
+    path = tmp_path / "model.safetensors"
+    weights: Any = mx.load(str(path))
+    named = {
+        name.replace("norm.", f"{norm}.") if name.startswith("norm.") else name: weights[name]
+        for name in weights
+    }
+    mx.save_safetensors(str(path), named)
+    if told is None:
+        assert pretrained_vit.load(tmp_path).model.config.pool == pool
+        return
+    with pytest.raises(UserError, match=told):
+        pretrained_vit.load(tmp_path)
 
 
 def test_another_architecture_lists_the_names(tmp_path):
