@@ -17,7 +17,7 @@ from edgevision import runs
 from edgevision.console import console, out, strip_escapes, table
 from edgevision.data import ImageSet, find, load
 from edgevision.errors import UsageError, UserError
-from edgevision.export import to_coreml, to_onnx
+from edgevision.export import to_coreml, to_plain
 from edgevision.inference import open_classifier
 from edgevision.inference.agreement import all_logits, compared
 from edgevision.inference.evaluation import unit_range
@@ -29,8 +29,8 @@ FORMAT = 1  # of results.json
 DATA = {"mnist": "MNIST", "digits": "drawn digits"}
 # What is exported, as what, in which precision; None is the format's default.
 ARTIFACTS = {
-    "lenet.onnx": (to_onnx, None),
-    "lenet_fp16.onnx": (to_onnx, "float16"),
+    "lenet.onnx": (to_plain, None),
+    "lenet_fp16.onnx": (to_plain, "float16"),
     "lenet.mlpackage": (to_coreml, None),
     "lenet_fp32.mlpackage": (to_coreml, "float32"),
 }

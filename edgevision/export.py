@@ -4,6 +4,7 @@ package as Xcode does.
 DIR/onnx/model.onnx                 float32; beside it model_fp16.onnx, model_quantized.onnx, model_q4.onnx
 DIR/config.json, preprocessor_config.json
 DIR/<model>.mlpackage               a picture in, label and probabilities out
+DIR/<model>.aimodel                 Core AI, `image` float32 (batch, H, W, C) in [0, 1] to `logits`
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ ONNX_NAMES = {
 CALIBRATION = 2000  # pictures of the training set: rare ones show how far activations reach
 BATCH = 100
 GREY = (0.299, 0.587, 0.114)  # of red, green and blue, as Pillow and ITU-R 601 weigh them
-TARGETS = ("onnx", "coreml")
+TARGETS = ("onnx", "coreml", "coreai")
 
 
 def metadata_of(run: Run) -> dict[str, Any]:
@@ -64,11 +65,14 @@ def calibration_pictures(run: Run) -> list[np.ndarray]:
     return [unit_range(images[i : i + BATCH]) for i in range(0, len(images), BATCH)]
 
 
-def to_onnx(run: Run, path: Path, precision: str | None = None, overwrite: bool = True) -> Path:
-    """The model's own signature: `image` float32 (batch, H, W, C) in [0, 1] to `logits`."""
+def to_plain(
+    run: Run, path: Path, precision: str | None = None, overwrite: bool = True, quantize: str | None = None
+) -> Path:
+    """The model's own signature, `image` float32 (batch, H, W, C) in [0, 1] to `logits`, as `.onnx` or
+    `.aimodel`."""
     graph = cv.capture(run.model, {"image": cv.Spec(("batch", *run.config["input"]["shape"]))}, ["logits"])
     options: dict[str, Any] = {"labels": run.labels, "metadata": metadata_of(run), "overwrite": overwrite}
-    return cv.convert(graph, path, precision=precision, **options)
+    return cv.convert(graph, path, precision=precision, quantize=quantize, **options)
 
 
 def to_coreml(
@@ -159,11 +163,13 @@ def export_run(
             hint=f"choose from {', '.join(schemes)}",
         )
     suffix = f"_{quantize}" if quantize else ""
-    package = f"{run.config['model']}{suffix}.mlpackage"
-    claim(out, [package])
+    package, asset = (f"{run.config['model']}{suffix}.{ending}" for ending in ("mlpackage", "aimodel"))
+    claim(out, [package, asset])
     paths = []
     if "onnx" in targets:
         paths.append(to_clients_onnx(run, out, precision, force, quantize))
     if "coreml" in targets:
         paths.append(to_coreml(run, out / package, precision, force, quantize))
+    if "coreai" in targets:
+        paths.append(to_plain(run, out / asset, precision, force, quantize))
     return paths

@@ -7,7 +7,7 @@ import typer
 
 
 def classify(
-    model: Annotated[Path, typer.Argument(help="Run folder, .onnx, .mlpackage or export folder.")],
+    model: Annotated[Path, typer.Argument(help="Run folder, .onnx, .mlpackage, .aimodel or export folder.")],
     pictures: Annotated[list[Path], typer.Argument(help="Picture files of any size and mode.")],
     top: Annotated[int, typer.Option(min=1, help="Classes to show.")] = 5,
     json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,

@@ -8,7 +8,7 @@ import typer
 
 def compare(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
-    artifact: Annotated[Path, typer.Argument(help="Its .onnx, .mlpackage or export folder.")],
+    artifact: Annotated[Path, typer.Argument(help="Its .onnx, .mlpackage, .aimodel or export folder.")],
     count: Annotated[int, typer.Option(min=1, help="Test pictures to compare on.")] = 256,
     json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
 ) -> None:

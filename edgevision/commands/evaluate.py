@@ -7,7 +7,7 @@ import typer
 
 
 def evaluate(
-    model: Annotated[Path, typer.Argument(help="Run folder, .onnx, .mlpackage or export folder.")],
+    model: Annotated[Path, typer.Argument(help="Run folder, .onnx, .mlpackage, .aimodel or export folder.")],
     data: Annotated[
         str | None, typer.Option(help="Data set; default: the one of the run, else mnist.")
     ] = None,

@@ -8,10 +8,10 @@ import typer
 
 def export(
     run: Annotated[Path, typer.Argument(help="Run folder, or the folder of a language model of mlx-lm.")],
-    to: Annotated[list[str], typer.Option("--to", help="onnx or coreml; may be given twice.")],
+    to: Annotated[list[str], typer.Option("--to", help="onnx, coreml or coreai; may be given again.")],
     out: Annotated[Path, typer.Option(help="Folder to write.")],
     precision: Annotated[
-        str | None, typer.Option(help="float32 or float16; default float32 for ONNX, float16 for Core ML.")
+        str | None, typer.Option(help="float32 or float16; default float32, for Core ML float16.")
     ] = None,
     quantize: Annotated[
         str | None,
@@ -25,11 +25,12 @@ def export(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace artefacts that are there.")] = False,
 ) -> None:
-    """Write a trained model as ONNX and Core ML, and compare each with MLX.
+    """Write a trained model as ONNX, Core ML and Core AI, and compare each with MLX.
 
     \b
     Examples:
       edgevision export runs/lenet --to onnx --to coreml --out exported/lenet
+      edgevision export runs/lenet --to coreai --out exported/lenet
       edgevision export runs/lenet --to onnx --precision float16 --out exported/lenet
       edgevision export runs/lenet --to onnx --quantize int8 --out exported/lenet
       edgevision export runs/shakespeare --to onnx --to coreml --out exported/shakespeare

@@ -7,7 +7,7 @@ import typer
 
 
 def inspect(
-    model: Annotated[Path, typer.Argument(help=".onnx, .mlpackage or export folder.")],
+    model: Annotated[Path, typer.Argument(help=".onnx, .mlpackage, .aimodel or export folder.")],
     json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
     plan: Annotated[
         bool, typer.Option("--plan", help="On a Mac: which operation Core ML runs where.")
@@ -26,9 +26,9 @@ def inspect(
 
     from converters import inspect as look
     from edgevision.console import out, strip_escapes, table
-    from edgevision.inference.classifier import find_artifact
+    from edgevision.inference.classifier import KINDS, find_artifact
 
-    path = find_artifact(model) if model.is_dir() and model.suffix != ".mlpackage" else model
+    path = find_artifact(model) if model.is_dir() and model.suffix not in KINDS else model
     if plan:
         _print_plan(path, json)
         return

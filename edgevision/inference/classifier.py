@@ -13,6 +13,8 @@ import numpy as np
 from converters.compare import TOLERANCES
 from edgevision.errors import UserError
 
+KINDS = {".onnx": "onnx", ".mlpackage": "coreml", ".aimodel": "coreai"}
+
 
 @dataclass(frozen=True)
 class Classifier:
@@ -21,7 +23,7 @@ class Classifier:
     Attributes:
         logits: float32 pictures (N, H, W, C) in [0, 1] to logits (N, classes).
         labels: class names.
-        kind: "run", "onnx" or "coreml".
+        kind: "run", "onnx", "coreml" or "coreai".
         runtime: what computes, for reports.
         precision: of weights and arithmetic; "quantized" where they are codes.
         shape: (H, W, C) of its pictures; one channel is grey, three are RGB.
@@ -54,7 +56,7 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def open_classifier(path: Path) -> Classifier:
-    """A run folder, an `.onnx`, an `.mlpackage`, or a folder that `edgevision export` wrote.
+    """A run folder, an `.onnx`, an `.mlpackage`, an `.aimodel`, or a folder that `edgevision export` wrote.
 
     Raises:
         UserError: nothing of these is there, or it is no classifier.
@@ -62,7 +64,7 @@ def open_classifier(path: Path) -> Classifier:
     """
     if not path.exists():
         raise UserError(f"{path} is not there", hint="train a model: edgevision train lenet --out runs/lenet")
-    if path.is_dir() and path.suffix != ".mlpackage":
+    if path.is_dir() and path.suffix not in KINDS:
         if (path / "training.json").is_file() or (path / "weights.safetensors").is_file():
             return _open_run(path)
         return _open_artifact(find_artifact(path))
@@ -75,12 +77,13 @@ def find_artifact(folder: Path) -> Path:
     Raises:
         UserError: there is none.
     """
-    for pattern in ("onnx/model.onnx", "onnx/*.onnx", "*.onnx", "*.mlpackage"):
+    for pattern in ("onnx/model.onnx", "onnx/*.onnx", "*.onnx", "*.mlpackage", "*.aimodel"):
         found = sorted(folder.glob(pattern))
         if found:
             return found[0]
     raise UserError(
-        f"{folder} holds neither a run nor an artefact", hint="give a run folder, .onnx or .mlpackage"
+        f"{folder} holds neither a run nor an artefact",
+        hint="give a run folder, .onnx, .mlpackage or .aimodel",
     )
 
 
@@ -110,13 +113,12 @@ def _open_artifact(path: Path) -> Classifier:
         raise UserError(
             f"{path} is damaged: its metadata does not fit what it computes", hint="export it anew"
         )
-    kind = "onnx" if path.suffix == ".onnx" else "coreml"
 
     def logits(images: np.ndarray) -> np.ndarray:
         return model(**{name: as_pixel_values(images) if name == "pixel_values" else images})[output]
 
     shape = _shape(model.metadata.get("preprocessing"))
-    return Classifier(logits, tuple(map(str, labels)), kind, model.runtime, precision, shape)
+    return Classifier(logits, tuple(map(str, labels)), KINDS[path.suffix], model.runtime, precision, shape)
 
 
 def as_pixel_values(images: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict, replace
+from importlib.util import find_spec
 
 import mlx.core as mx
 import numpy as np
@@ -12,7 +13,7 @@ from PIL import Image
 import converters as cv
 from edgevision import runs
 from edgevision.cli import main
-from edgevision.export import export_run, to_onnx
+from edgevision.export import export_run, to_plain
 from edgevision.inference import open_classifier
 from edgevision.models import cnn, vit
 
@@ -23,7 +24,8 @@ CONFIGS = {
     "cnn": replace(cnn.VARIANTS["tiny"], classes=3, widths=(8, 8, 8)),
 }
 LABELS = ("red", "green", "blue")
-TOLERANCE = {"onnx": 1e-5, "coreml": 2e-2}  # float32, float16
+TOLERANCE = {"onnx": 1e-5, "coreml": 2e-2, "coreai": 1e-5}  # float32, float16, float32
+CORE_AI = pytest.mark.skipif(find_spec("coreai") is None, reason="coreai-core has no wheel for this system")
 
 
 @pytest.fixture(scope="module", params=CONFIGS)
@@ -43,7 +45,7 @@ def pictures(count=3):
     return np.random.default_rng(0).integers(0, 256, (count, 16, 16, 3)).astype(np.uint8)
 
 
-@pytest.mark.parametrize("target", ["onnx", "coreml"])
+@pytest.mark.parametrize("target", ["onnx", "coreml", pytest.param("coreai", marks=CORE_AI)])
 def test_every_format_gives_the_same(run, target, tmp_path):
     (path,) = export_run(run, [target], tmp_path, None, False)
     one, other = open_classifier(run.path), open_classifier(path)
@@ -56,7 +58,7 @@ def test_every_format_gives_the_same(run, target, tmp_path):
 
 
 def test_the_models_own_signature(run, tmp_path):
-    path = to_onnx(run, tmp_path / "model.onnx")
+    path = to_plain(run, tmp_path / "model.onnx")
     images = mx.array(pictures().astype(np.float32) / 255)
     assert cv.compare(run.model, path, {"image": images}).ok
 
@@ -76,6 +78,21 @@ def test_classify_takes_photographs(run, tmp_path, capsys):
     (found,) = json.loads(capsys.readouterr().out)["pictures"]
     assert found["note"] == "scaled and cut to 16 x 16"
     assert sum(entry["probability"] for entry in found["top"]) == pytest.approx(1)
+
+
+@CORE_AI
+def test_core_ai_asset_from_the_command_line(run, tmp_path, capsys):
+    out = tmp_path / "exported"
+    assert main(["export", str(run.path), "--to", "coreai", "--out", str(out)]) == 0
+    assert "agrees with MLX" in capsys.readouterr().out
+    asset = out / f"{run.config['model']}.aimodel"
+    assert main(["inspect", str(asset), "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["functions"]["main"]["inputs"] == {"image": "float32 (batch, 16, 16, 3)"}
+    assert shown["metadata"]["labels"] == list(LABELS)
+    Image.fromarray(pictures()[0]).save(tmp_path / "photo.png")
+    assert main(["classify", str(asset), str(tmp_path / "photo.png"), "--json"]) == 0
+    assert "Core AI" in json.loads(capsys.readouterr().out)["runtime"]
 
 
 def test_without_the_data_noise_is_compared(run, tmp_path, capsys):

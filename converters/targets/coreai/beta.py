@@ -255,15 +255,7 @@ class Runtime:
         summary = self._asset.summary(include_statistics=True)
         assert summary is not None, "it was opened"
         return {
-            "functions": {
-                name: {
-                    "inputs": dict(summary.function_inputs(name)),
-                    "outputs": dict(summary.function_outputs(name)),
-                }
-                for name in summary.function_names
-            },
             "operations": dict(summary.operation_distribution),
-            "storage": dict(summary.storage_types),
             "system": summary._compatibility_version,
         }
 

@@ -13,6 +13,7 @@ import numpy as np
 from converters.artifact import Artifact, State
 from converters.errors import ConversionError, LoadError
 from converters.metadata import KEY, Signature, signatures
+from converters.specs import Image, Spec
 from converters.storage import recover
 from converters.targets.coreai import beta, worker
 
@@ -117,19 +118,28 @@ def _at_edge(array: np.ndarray) -> np.ndarray:
     return array.astype(np.float32) if array.dtype.name == "bfloat16" else array
 
 
+def _shown(spec: Spec | Image) -> str:
+    """One line about an input or output."""
+    plain = spec.spec if isinstance(spec, Image) else spec
+    return f"{plain.dtype} ({', '.join(map(str, plain.shape))})"
+
+
 def inspect(path: Path) -> dict[str, Any]:
-    """Inputs, outputs, operations and weights, as Apple's library reads them."""
+    """Inputs, outputs and weights, and the operations of all functions as Apple's library reads them."""
     metadata = _metadata(path)
     beta.require()
     try:
         found = _ask(path.absolute(), _stamp(path), {"do": "inspect"})[0]
     except ConversionError as error:
         raise LoadError(f"{path} cannot be read: {error.message}") from error
-    states = signatures(metadata)
     functions = {
-        name: {**parts, "states": dict(states[name].states), "operations": found["operations"]}
-        for name, parts in found["functions"].items()
-        if name in states
+        name: {
+            "inputs": {key: _shown(spec) for key, spec in signature.inputs.items()},
+            "outputs": {key: _shown(spec) for key, spec in signature.outputs.items()},
+            "states": dict(signature.states),
+            "operations": found["operations"],
+        }
+        for name, signature in signatures(metadata).items()
     }
     return {
         "format": f"Core AI, systems from {found['system']}",
