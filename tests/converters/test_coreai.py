@@ -279,3 +279,35 @@ def test_other_version_is_refused(monkeypatch):
     monkeypatch.setattr(beta, "VERSION", "1.0.0b9")
     with pytest.raises(cv.ConversionError, match=r"needs coreai-core 1.0.0b9, found 1.0.0b3"):
         beta.require()
+
+
+def counting(x, held):
+    return mx.sum(x * held), mx.concatenate([held[1:], x])
+
+
+def test_state_of_fixed_size_is_changed_in_place(tmp_path):
+    specs = {"x": cv.Spec((1,)), "held": cv.Spec((4,))}
+    graph = cv.capture(counting, specs, ["y", "next"], states={"held": "next"})
+    path = cv.convert({"first": graph, "later": graph}, tmp_path / "model.aimodel")
+    calls = [{"x": np.full(1, number, np.float32)} for number in (1, 2, 3)]
+    assert cv.compare(counting, path, calls, function="later").ok
+    model = cv.load(path)
+    state = model.new_state("first")
+    assert set(model["first"](state=state, x=np.ones(1, np.float32))) == {"y"}
+    assert model["later"](state=state, x=np.full(1, 5, np.float32))["y"] == 5
+    np.testing.assert_array_equal(state["held"], [0, 0, 1, 5])
+    both = model["later"](x=np.ones(1, np.float32), held=np.ones(4, np.float32))
+    np.testing.assert_array_equal(both["next"], np.ones(4))
+    assert model["later"](x=np.ones(1, np.float32), held=np.ones(4, np.float32))["y"] == 4
+
+
+def growing(x, past):
+    return (everything := mx.concatenate([past, x], axis=0)).sum(axis=0), everything
+
+
+def test_state_that_grows_goes_in_and_out(tmp_path):
+    specs = {"x": cv.Spec(("length", 2)), "past": cv.Spec(("past", 2))}
+    graph = cv.capture(growing, specs, ["y", "next"], dims={"past": cv.Dim(0)}, states={"past": "next"})
+    path = cv.convert(graph, tmp_path / "model.aimodel")
+    calls = [{"x": np.random.default_rng(n).normal(size=(n, 2)).astype(np.float32)} for n in (5, 1, 3)]
+    assert cv.compare(growing, path, calls).ok

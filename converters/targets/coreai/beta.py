@@ -9,7 +9,7 @@ types hold other numbers.
 # pyright: reportMissingImports=false
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from hashlib import sha256
@@ -22,6 +22,7 @@ import numpy as np
 from converters.errors import ConversionError
 
 VERSION = "1.0.0b3"
+WRITTEN = ".written"  # ends the name of an output that only says that a state was written
 SMALL = 1024  # bytes of a constant that each function has for itself
 Handle = Any
 Sizes = Sequence[int | None]
@@ -85,14 +86,22 @@ class Program:
             raise ConversionError(f"the model that was made is no valid Core AI: {error}") from error
 
     @contextmanager
-    def function(self, name: str, inputs: Mapping[str, tuple[str, Sizes]]) -> Iterator[Function]:
-        """A function with named inputs; its outputs are set with `give`."""
+    def function(
+        self, name: str, inputs: Mapping[str, tuple[str, Sizes]], states: Collection[str] = ()
+    ) -> Iterator[Function]:
+        """A function with named inputs, of which `states` are buffers of the caller that it changes; its
+        outputs are set with `give`."""
         from coreai.authoring.graph_builder import GraphOp
 
-        types = [tensor_type(*kind) for kind in inputs.values()]
+        handle = _dialect().HandleType.get
+        types = [
+            handle(tensor_type(*kind)) if key in states else tensor_type(*kind)
+            for key, kind in inputs.items()
+        ]
         graph: Any = GraphOp(name, types, [], list(inputs), [])
         with graph.block:
-            yield Function(graph, dict(zip(inputs, graph.arguments, strict=True)), self._stored)
+            arguments = dict(zip(inputs, graph.arguments, strict=True))
+            yield Function(graph, arguments, states, self._stored)
 
     def save(self, folder: Path, metadata: Mapping[str, str], custom: Mapping[str, str]) -> None:
         """Write the asset into an empty folder."""
@@ -117,8 +126,15 @@ class Program:
 class Function:
     """One function being written."""
 
-    def __init__(self, graph: Any, arguments: dict[str, Handle], stored: dict[Any, Any]):
+    def __init__(
+        self, graph: Any, arguments: dict[str, Handle], states: Collection[str], stored: dict[Any, Any]
+    ):
         self._graph, self.arguments, self._stored = graph, arguments, stored
+        self._buffers: dict[str, tuple[Any, Any]] = {}
+        for name in states:
+            buffer = arguments[name]
+            arguments[name], token = _dialect().read_handle(buffer, _dialect().create_token())
+            self._buffers[name] = buffer, token
 
     def constant(self, array: np.ndarray) -> Handle:
         """A constant of whole bytes; functions share those with the same elements."""
@@ -147,9 +163,14 @@ class Function:
             self._stored[key] = create_elements_attr(Location.unknown(), kind, packed)
         return _dialect().ConstantOp(value=self._stored[key]).result
 
-    def give(self, outputs: Mapping[str, Handle]) -> None:
-        """Set the outputs."""
-        self._graph.outputs_spec = list(outputs.items())
+    def give(self, outputs: Mapping[str, Handle], states: Mapping[str, Handle] | None = None) -> None:
+        """Set the outputs, and what the states become. What writes a state hangs on an output of its own,
+        without which it would be taken away."""
+        written = {
+            f"{name}{WRITTEN}": _dialect().write_handle(self._buffers[name][0], value, self._buffers[name][1])
+            for name, value in (states or {}).items()
+        }
+        self._graph.outputs_spec = [*outputs.items(), *written.items()]
 
 
 def operation(
@@ -248,7 +269,8 @@ class Runtime:
         held = {name: NDArray(array) for name, array in states.items()}
         fed = {name: NDArray(array) for name, array in inputs.items()}
         results = self._loop.run_until_complete(self._functions[function](fed, held))
-        return {n: a.numpy() for n, a in results.items()}, {n: a.numpy() for n, a in held.items()}
+        given = {n: a.numpy() for n, a in results.items() if not n.endswith(WRITTEN)}
+        return given, {n: a.numpy() for n, a in held.items()}
 
     def operations(self) -> dict[str, Any]:
         """What the asset is made of."""

@@ -16,6 +16,8 @@ from converters.metadata import KEY, Signature, signatures
 from converters.specs import Image, Spec
 from converters.storage import recover
 from converters.targets.coreai import beta, worker
+from converters.targets.coreai.states import buffers_of
+from converters.targets.coreai.worker import Arrays
 
 PROGRAM, METADATA = "main.mlirb", "metadata.json"
 
@@ -40,7 +42,10 @@ class CoreAIArtifact(Artifact):
         signature = self.signatures[function]
         carried = {name: state[name] for name in signature.states} if state is not None else {}
         fed = {name: _at_edge(array) for name, array in {**arrays, **carried}.items()}
-        results = self._asked(function, fed)
+        buffers = buffers_of(signature)
+        held = {name: fed.pop(name) for name in buffers}
+        results, changed = self._asked(function, fed, held)
+        results |= {result: changed[name] for name, result in buffers.items()}
         given = {name: results[name] for name in signature.outputs}
         if state is None:
             return given
@@ -48,12 +53,14 @@ class CoreAIArtifact(Artifact):
             state[source] = given.pop(result)
         return given
 
-    def _asked(self, function: str, fed: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def _asked(self, function: str, fed: Arrays, held: Arrays) -> tuple[dict[str, np.ndarray], Arrays]:
+        """Outputs, and the buffers as they are afterwards."""
         request = {"do": "run", "function": function}
         try:
-            return _ask(self.path, self.stamp, request, {"inputs": fed, "states": {}})[1]["outputs"]
+            results = _ask(self.path, self.stamp, request, {"inputs": fed, "states": held})[1]
+            return results["outputs"], results["states"]
         except ConversionError as error:
-            shown = ", ".join(f"{name} {a.dtype.name} {a.shape}" for name, a in fed.items())
+            shown = ", ".join(f"{name} {a.dtype.name} {a.shape}" for name, a in {**fed, **held}.items())
             raise ConversionError(f"{self.path.name}: {error.message}; {function} was fed {shown}") from error
 
 

@@ -12,11 +12,12 @@ import numpy as np
 from converters.convert import Options
 from converters.graph import Builder, Graph, Node, Value
 from converters.lower import legalize
-from converters.metadata import KEY, describe
+from converters.metadata import KEY, Signature, describe
 from converters.precision import with_precision
 from converters.storage import replacing_folder
 from converters.targets.coreai import beta
 from converters.targets.coreai.rules import RULES
+from converters.targets.coreai.states import buffers_of
 from converters.targets.coreai.writer import Writer
 
 
@@ -39,20 +40,28 @@ def build(graphs: Mapping[str, Graph], options: Options) -> tuple[beta.Program, 
     program = beta.Program()
     with program.open():
         for name, graph in lowered.items():
-            inputs = {v.name: (v.dtype, _sizes(v)) for v in graph.inputs}
-            with program.function(name, inputs) as function:
-                writer = Writer(graph, function)
-                for node in graph.nodes:
-                    writer.add(node, RULES[node.op].emit)
-                function.give({output: writer.ref(value) for output, value in graph.outputs.items()})
+            _add_function(program, name, graph)
     labels = None if options.labels is None else list(options.labels)
     weights = {id(array): array for graph in lowered.values() for array in graph.constants.values()}
-    metadata = describe(graphs, labels, options.metadata, weights.values())
+    metadata = describe(lowered, labels, options.metadata, weights.values())
     if options.precision is not None:
         metadata["precision"] = options.precision
     if options.quantization is not None:
         metadata["quantize"] = options.quantization.to_json()
     return program, metadata
+
+
+def _add_function(program: beta.Program, name: str, graph: Graph) -> None:
+    """States of fixed sizes are buffers of the caller that the function changes; others go in and out."""
+    inputs = {v.name: (v.dtype, _sizes(v)) for v in graph.inputs}
+    buffers = buffers_of(Signature.of(graph))
+    with program.function(name, inputs, buffers) as function:
+        writer = Writer(graph, function)
+        for node in graph.nodes:
+            writer.add(node, RULES[node.op].emit)
+        outputs = {output: writer.ref(value) for output, value in graph.outputs.items()}
+        written = {state: outputs.pop(result) for state, result in buffers.items()}
+        function.give(outputs, written)
 
 
 def _sizes(value: Value) -> list[int | None]:
