@@ -14,18 +14,26 @@ DENSITY_BINS = 64
 PALETTE_ROUNDS = 40
 
 
-def channel_codes(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def channel_codes(weight: np.ndarray, paired: bool = True) -> tuple[np.ndarray, np.ndarray]:
     """Symmetric 8-bit codes (N, K), and the scale (N,) of each row; value = scale * code.
 
-    The scale is such that two neighbours 2j and 2j + 1 never add up beyond 128: x86 processors without VNNI
-    multiply 255 by both and add in 16 bits, which saturate (`vpmaddubsw` in Intel's manual; onnxruntime's
-    documentation calls it reduce_range, and takes one bit from every weight for it). It costs a quarter of a
-    bit.
+    Paired, for arithmetic in integers, the scale is such that two neighbours 2j and 2j + 1 never add up
+    beyond 128: x86 processors without VNNI multiply 255 by both and add in 16 bits, which saturate
+    (`vpmaddubsw` in Intel's manual; onnxruntime's documentation calls it reduce_range, and takes one bit from
+    every weight for it). It costs up to a bit. Where weights are unpacked before they are multiplied, the
+    scale is the largest of its row by 127.
     """
     rows = weight.reshape(len(weight), -1).astype(np.float32)
+    if not paired:
+        scales = np.abs(rows).max(axis=-1, initial=0) / INT8_LARGEST
+        return _in_steps(weight, rows, scales)
     even = np.pad(rows, ((0, 0), (0, rows.shape[1] % 2))).reshape(len(rows), -1, 2)
     sums = [np.maximum(side * even, 0).sum(axis=-1).max(axis=-1, initial=0) for side in (1, -1)]
-    scales = (np.maximum(*sums) / INT8_LARGEST).astype(np.float32)
+    return _in_steps(weight, rows, np.maximum(*sums) / INT8_LARGEST)
+
+
+def _in_steps(weight: np.ndarray, rows: np.ndarray, steps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    scales = steps.astype(np.float32)
     safe = np.where(scales > 0, scales, 1)[:, None]
     codes = np.clip(np.rint(rows / safe), -INT8_LARGEST, INT8_LARGEST).astype(np.int8)
     return codes.reshape(weight.shape), scales

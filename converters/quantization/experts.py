@@ -19,16 +19,16 @@ from converters.quantization.store import Codes, group_of
 EXPERTS = op("GatherMM", var("x"), const("w"), var("left"), var("right"))
 
 
-def experts_of(b: Builder, weight: Value, codes: Codes) -> tuple[Value, ...]:
-    """8-bit codes (E, K, N), and scales (E, 1, N)."""
+def experts_of(b: Builder, weight: Value, codes: Codes, paired: bool = True) -> tuple[Value, ...]:
+    """8-bit codes (E, K, N), and scales (E, 1, N); `paired` as in `channel_codes`."""
 
     def make(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         rows = np.ascontiguousarray(array.swapaxes(1, 2))  # (E, N, K)
-        whole, scales = channel_codes(rows.reshape(-1, rows.shape[-1]))
+        whole, scales = channel_codes(rows.reshape(-1, rows.shape[-1]), paired)
         shaped = scales.reshape(len(rows), 1, -1).astype(array.dtype)
         return np.ascontiguousarray(whole.reshape(rows.shape).swapaxes(1, 2)), shaped
 
-    return codes.of(b, weight, "experts", make)
+    return codes.of(b, weight, "paired experts" if paired else "experts", make)
 
 
 def chosen_experts(codes: Codes) -> tuple[Rule, ...]:
@@ -65,11 +65,11 @@ def packed_experts(codes: Codes) -> tuple[Rule, ...]:
     return (Rule("packed-experts", EXPERTS, product, check),)
 
 
-def dense_experts(codes: Codes) -> tuple[Rule, ...]:
+def dense_experts(codes: Codes, paired: bool) -> tuple[Rule, ...]:
     """Products with what 8-bit codes stand for, where the runtime unpacks weights by itself."""
 
     def product(b: Builder, m: Match) -> Value:
-        dense = b("ScaleCodes", *experts_of(b, m["w"], codes))
+        dense = b("ScaleCodes", *experts_of(b, m["w"], codes, paired))
         return b("GatherMM", m["x"], dense, m["left"], m["right"])
 
     return (Rule("dense-experts", EXPERTS, product, lambda m: _refusal(codes, m)),)

@@ -60,14 +60,14 @@ def named(weight: Value, what: str) -> str:
     return f"{stem}.{what}" if stem else what
 
 
-def channels_of(b: Builder, weight: Value, codes: Codes) -> tuple[Value, Value]:
-    """8-bit codes, and scales with a unit axis for all but the first."""
+def channels_of(b: Builder, weight: Value, codes: Codes, paired: bool = True) -> tuple[Value, Value]:
+    """8-bit codes, and scales with a unit axis for all but the first; `paired` as in `channel_codes`."""
 
     def make(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        whole, scales = channel_codes(array)
+        whole, scales = channel_codes(array, paired)
         return whole, scales.reshape(-1, *(1,) * (array.ndim - 1)).astype(array.dtype)
 
-    whole, scales = codes.of(b, weight, "channels", make)
+    whole, scales = codes.of(b, weight, "paired channels" if paired else "channels", make)
     return whole, scales
 
 

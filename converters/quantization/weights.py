@@ -23,13 +23,14 @@ from converters.quantization.store import Codes, channels_of, group_of
 Replace = Callable[[Builder, Match], Value]
 
 
-def in_channels(graph: Graph, codes: Codes) -> Graph:
-    """Weights with 8 bits each, a scale for each output."""
+def in_channels(graph: Graph, codes: Codes, paired: bool = False) -> Graph:
+    """Weights with 8 bits each, a scale for each output; `paired` as in `channel_codes`, for a runtime that
+    multiplies the codes themselves."""
 
     def dense(b: Builder, m: Match) -> Value:
-        return b("ScaleCodes", *channels_of(b, m["w"], codes))
+        return b("ScaleCodes", *channels_of(b, m["w"], codes, paired))
 
-    return rewrite(graph, (*_readers(dense, codes.refusal), *dense_experts(codes)))
+    return rewrite(graph, (*_readers(dense, codes.refusal), *dense_experts(codes, paired)))
 
 
 def picked(codes: Codes) -> tuple[Rule, ...]:
@@ -76,7 +77,7 @@ def in_packed_blocks(graph: Graph, codes: Codes) -> Graph:
         Rule("blocks", op("Linear", var("x"), const("w"), var("bias")), product, check),
         Rule("blocks-embedding", op("Gather", const("w"), var("i"), axis=0), pick, check),
     )
-    return in_channels(rewrite(graph, (*rules, *packed_experts(codes), *picked(codes))), codes)
+    return in_channels(rewrite(graph, (*rules, *packed_experts(codes), *picked(codes))), codes, paired=True)
 
 
 def blocks_of(b: Builder, weight: Value, codes: Codes) -> tuple[Value, ...]:

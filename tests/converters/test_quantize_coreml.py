@@ -1,11 +1,15 @@
 """Quantised weights in Core ML packages."""
 
+import re
+
 import mlx.core as mx
 import numpy as np
 import pytest
+from coreml_programs import tools, verify
 from quantized_models import MLP, PHOTOS, PICTURES, ROWS, mlp_graph, off, picture_graph
 
 import converters as cv
+from converters.targets.coreml.interpreter import Interpreter
 
 BITS = {"int8": 8, "int4": 4.6, "palette4": 4, "palette6": 6, "palette8": 8}
 LOOSE = {"int8": 0.02, "int4": 0.15, "palette4": 0.15, "palette6": 0.05, "palette8": 0.02}
@@ -43,6 +47,46 @@ def test_coremltools_reads_the_codes(tmp_path):
         found = [op.op_type for op in program.functions["main"].operations]
         assert found.count(f"constexpr_{kind}") == 2
         assert found.count("linear") == 2
+
+
+@pytest.mark.parametrize("scheme", ["int8", "int4"])
+def test_codes_are_as_good_as_those_of_coremltools(scheme, tmp_path):
+    """Its palettes need scikit-learn, which is not installed here."""
+    ct = tools()
+    optimize = ct.optimize.coreml
+    plain = cv.convert(mlp_graph(), tmp_path / "plain.mlpackage", precision="float32")
+    granularity = {"granularity": "per_block", "block_size": 32} if scheme == "int4" else {}
+    options = optimize.OpLinearQuantizerConfig(
+        mode="linear_symmetric", dtype=scheme, weight_threshold=0, **granularity
+    )
+    whole = ct.models.MLModel(str(plain), skip_model_load=True)
+    made = optimize.linear_quantize_weights(whole, optimize.OptimizationConfig(global_config=options))
+    made.save(str(tmp_path / "theirs.mlpackage"))
+    theirs = Interpreter(tmp_path / "theirs.mlpackage").run({"x": ROWS})["y"]
+
+    path = cv.convert(mlp_graph(), tmp_path / "ours.mlpackage", quantize=scheme, precision="float32")
+    ours = cv.load(path)(x=ROWS)["y"]
+    wanted = np.array(MLP(mx.array(ROWS)))
+    assert off(ours, wanted) < 1.01 * off(theirs, wanted)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "ios"),
+    [(scheme, ios) for scheme in BITS for ios in (16, 17, 18) if scheme != "int4" or ios == 18],
+)
+def test_the_report_tells_size_and_error(scheme, ios, tmp_path):
+    path = tmp_path / "m.mlpackage"
+    cv.convert(mlp_graph(), path, quantize=scheme, minimum_ios=ios, precision="float32")
+    verify(path)
+    report = cv.load(path).quantization
+    assert report is not None
+    files = [file for file in path.rglob("*") if file.is_file()]
+    assert abs(report.bytes_after - sum(file.stat().st_size for file in files)) < 0.1 * report.bytes_after
+    assert report.bytes_after < 0.35 * report.bytes_before
+    found = cv.load(path)(x=ROWS)["y"]
+    assert report.error == pytest.approx(off(found, np.array(MLP(mx.array(ROWS)))), rel=0.3)
+    assert re.match(rf"{scheme}: [\d,]+ -> [\d,]+ bytes \(0\.[123]\dx\)\n", str(report))
+    assert "error " in str(report)
 
 
 def test_convolutions_are_coded_before_ios_15_refused(tmp_path):
