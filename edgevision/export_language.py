@@ -3,7 +3,7 @@
 DIR/onnx/model.onnx                 float32; beside it model_fp16.onnx, model_quantized.onnx, model_q4.onnx
 DIR/config.json, tokenizer.json, tokenizer_config.json, generation_config.json      as Hugging Face has them
 DIR/genai_config.json               onnxruntime-genai's
-DIR/<name>.mlpackage                Core ML, the cache as its state
+DIR/<name>.mlpackage, .aimodel      Core ML and Core AI, the cache as their state
 
 The model may be ours or anything of mlx-lm whose cache can go in and out as arrays (`edgevision.decoder`).
 
@@ -30,6 +30,7 @@ from edgevision.pretrained import LanguageModel, load
 from edgevision.stacked import StackedDecoder
 
 CONTEXT = 2048
+STATEFUL = {"coreml": ".mlpackage", "coreai": ".aimodel"}  # their cache is inside
 
 ONNX_NAMES = {
     "float32": "model.onnx",
@@ -122,7 +123,7 @@ def export_language(
     """Write the language model in `path` for each target; gives the paths of the artefacts.
 
     Args:
-        context: tokens that a Core ML package keeps; default the model's, CONTEXT at most.
+        context: tokens that a package for Core ML or Core AI keeps; default the model's, CONTEXT at most.
 
     Raises:
         UsageError: an unknown target, precision or quantization, or more context than the model has.
@@ -130,7 +131,7 @@ def export_language(
     """
     schemes = ("int8", "int4") if "onnx" in targets else ("int8", "int4", "palette4", "palette6", "palette8")
     for name, value, known in (
-        *(("to", target, ("onnx", "coreml")) for target in targets),
+        *(("to", target, ("onnx", *STATEFUL)) for target in targets),
         ("precision", precision, ("float32", "float16")),
         ("quantize", quantize, schemes),
     ):
@@ -141,14 +142,15 @@ def export_language(
         raise UsageError(f"--context is {context:,}, expected 2 to the model's {loaded.context:,}")
     context = context or min(loaded.context, CONTEXT)
     name = str(loaded.config.get("model") or loaded.path.resolve().name)
-    package = out / f"{name}{f'_{quantize}' if quantize else ''}.mlpackage"
-    if "coreml" in targets:
-        claim(out, [package.name, *(name for name in FILES if not name.startswith("genai"))])
+    suffix = f"_{quantize}" if quantize else ""
+    packages = [out / f"{name}{suffix}{ending}" for target, ending in STATEFUL.items() if target in targets]
+    if packages:
+        beside = [name for name in FILES if not name.startswith("genai")]
+        claim(out, [*(package.name for package in packages), *beside])
     paths = []
     if "onnx" in targets:
         paths.append(to_onnx_folder(loaded, out, precision, force, quantize))
-    if "coreml" in targets:
-        paths.append(to_package(loaded, package, context, precision, force, quantize))
+    paths += [to_package(loaded, path, context, precision, force, quantize) for path in packages]
     return paths
 
 
@@ -190,7 +192,7 @@ def to_package(
     overwrite: bool = True,
     quantize: str | None = None,
 ) -> Path:
-    """The Core ML package, its cache a state, and the files of a tokenizer beside it.
+    """The package for Core ML or Core AI, its cache a state, and the files of a tokenizer beside it.
 
     Raises:
         UserError: the layers of the model do not all keep keys and values of one shape.

@@ -15,12 +15,12 @@ def export(
     ] = None,
     quantize: Annotated[
         str | None,
-        typer.Option(help="int8 or int4; for Core ML palette4, palette6 or palette8 too."),
+        typer.Option(help="int8 or int4; for Core ML and Core AI palette4, palette6 or palette8 too."),
     ] = None,
     context: Annotated[
         int | None,
         typer.Option(
-            help="Language models in Core ML: tokens of the cache; default the model's, 2,048 at most."
+            help="Language models but for ONNX: tokens of the cache; default the model's, 2,048 at most."
         ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace artefacts that are there.")] = False,

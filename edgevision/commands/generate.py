@@ -8,7 +8,10 @@ import typer
 
 def generate(
     model: Annotated[
-        Path, typer.Argument(help="Run, export folder, .onnx, .mlpackage, or a folder that mlx-lm loads.")
+        Path,
+        typer.Argument(
+            help="Run, export folder, .onnx, .mlpackage, .aimodel, or a folder that mlx-lm loads."
+        ),
     ],
     prompt: Annotated[
         list[str] | None, typer.Option(help="Text to go on from; several make a batch; - reads the input.")

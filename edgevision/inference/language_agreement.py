@@ -14,7 +14,7 @@ from edgevision.inference.writers import open_writer
 TOKENS = 64
 TOLERANCES = {"_fp16": 2e-2, "_quantized": 0.2, "_int8": 0.2, "_palette8": 0.2}  # by the end of a name
 TOLERANCES |= dict.fromkeys(("_q4", "_int4", "_palette4", "_palette6"), 0.5)
-EXACT, HALF = 1e-3, 2e-2  # other ONNX files, other Core ML packages; all of the largest logit
+EXACT, HALF = 1e-3, 2e-2  # other files, other Core ML packages; all of the largest logit
 
 
 def language_agreement(model: Path, artifact: Path, count: int = TOKENS) -> dict[str, Any]:

@@ -1,5 +1,5 @@
 """Language models of every form behind one call: a run or a folder of mlx-lm computes in MLX, an exported
-folder in onnxruntime, a Core ML package in Core ML or our interpreter."""
+folder in onnxruntime, a package in Core ML, our interpreter or Core AI."""
 
 from __future__ import annotations
 
@@ -14,18 +14,20 @@ from edgevision.errors import UserError
 from edgevision.inference.generation import Writer
 from edgevision.text.tokenizer import load_tokenizer
 
+PACKAGES = (".mlpackage", ".aimodel")
+
 
 def open_writer(path: Path) -> Writer:
     """A run, a folder with weights that we or mlx-lm can load, a folder that `edgevision export` or optimum
-    wrote, an `.onnx` in one, or an `.mlpackage` beside its tokenizer.
+    wrote, an `.onnx` in one, or an `.mlpackage` or `.aimodel` beside its tokenizer.
 
     Raises:
         UserError: nothing of these is there, or it is no language model with a cache.
     """
     if not path.exists():
         raise UserError(f"{path} is not there", hint="train a model: edgevision train decoder_lm --out RUN")
-    if path.suffix == ".mlpackage":
-        return _coreml(path)
+    if path.suffix in PACKAGES:
+        return _package(path)
     if path.suffix == ".onnx":
         return _onnx(path)
     if any(path.glob("model*.safetensors")):
@@ -38,13 +40,13 @@ def open_writer(path: Path) -> Writer:
     found = next((file for file in files if file.is_file()), None)
     if found is not None:
         return _onnx(found)
-    package = next(iter(sorted(path.glob("*.mlpackage"))), None)
+    package = next((found for ending in PACKAGES for found in sorted(path.glob(f"*{ending}"))), None)
     if package is not None:
-        return _coreml(package)
+        return _package(package)
     if (path / "training.json").is_file():
         raise UserError(f"the training in {path} is not finished", hint="go on with --resume")
     raise UserError(
-        f"{path} holds no language model", hint="give a run, an export folder, .onnx or .mlpackage"
+        f"{path} holds no language model", hint="give a run, an export folder, .onnx, .mlpackage or .aimodel"
     )
 
 
@@ -150,7 +152,7 @@ def _empty(spec: Any) -> Any:
     return ort.OrtValue.ortvalue_from_numpy(np.zeros(sizes, kinds.get(spec.type, np.float32)))
 
 
-def _coreml(path: Path) -> Writer:
+def _package(path: Path) -> Writer:
     from converters import load
     from edgevision.jsonfiles import end_tokens, text_setting
 
@@ -160,12 +162,13 @@ def _coreml(path: Path) -> Writer:
     masks = {name: None for name in model.inputs if name.endswith("AttentionMask")}
     if not {"inputIds", "fullAttentionMask", "keyCache", "valueCache"} <= set(model.inputs):
         raise UserError(
-            f"{path} is no language model with a cache", hint="edgevision export RUN --to coreml writes one"
+            f"{path} is no language model with a cache",
+            hint="edgevision export RUN --to coreml (or coreai) writes one",
         )
     if "slidingAttentionMask" in masks:
         masks["slidingAttentionMask"] = text_setting(config, "sliding_window")
 
-    class CoreMLEngine:
+    class PackageEngine:
         def __init__(self) -> None:
             self.length, self.state = 0, model.new_state()
 
@@ -178,7 +181,7 @@ def _coreml(path: Path) -> Writer:
 
     ends = end_tokens(config, generation, tokenizer.end)
     context = model[model.functions[0]].signature.dims["length"].high
-    return Writer(CoreMLEngine, tokenizer, context or 2048, ends, model.runtime)
+    return Writer(PackageEngine, tokenizer, context or 2048, ends, model.runtime)
 
 
 def _added_mask(past: int, total: int, window: int | None) -> np.ndarray:

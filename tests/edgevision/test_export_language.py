@@ -1,6 +1,7 @@
 """Language models as ONNX folders and Core ML packages: the same text as MLX, ours and those of mlx-lm."""
 
 import json
+from importlib.util import find_spec
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -19,6 +20,9 @@ from edgevision.text.tokenizer import train_tokenizer
 
 TEXT = "Speak, speak. First Citizen: You are all resolved rather to die than to famish? " * 9
 WANDERING = Sampling(temperature=1.0, top_k=20, top_p=0.95, min_p=0.01, repetition_penalty=1.1, seed=3)
+
+
+CORE_AI = pytest.mark.skipif(find_spec("coreai") is None, reason="coreai-core has no wheel for this system")
 
 
 def write_text(path, prompt="First Citizen: ", sampling=WANDERING, count=32):
@@ -56,6 +60,20 @@ def test_every_runtime_writes_the_same_text(exported):
     assert same >= 24, (greedy, found)  # its cache has half precision: two near tokens may change places
     assert by_coreml.prompt_tokens == record.prompt_tokens
     assert language_agreement(run, out / "decoder_lm.mlpackage")["ok"]
+
+
+@CORE_AI
+def test_core_ai_writes_the_same_64_tokens(exported, tmp_path):
+    run, _ = exported
+    (asset,) = export_language(run, ["coreai"], tmp_path)
+    assert asset.name == "decoder_lm.aimodel"
+    wanted, record = write_text(run, sampling=Sampling(), count=64)
+    found, by_core_ai = write_text(asset, sampling=Sampling(), count=64)
+    assert found == wanted
+    assert by_core_ai.tokens == record.tokens
+    result = language_agreement(run, asset)
+    assert result["ok"]
+    assert result["same_token"] == result["tokens"]
 
 
 def test_the_package_is_named_as_swift_transformers_wants(exported):
