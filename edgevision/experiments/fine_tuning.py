@@ -92,7 +92,7 @@ def page(settings: Settings, table: Mapping[str, Mapping[str, Any]], before: flo
     """The page, as measured."""
     rows = [
         f"| {name} | {cell['learnt']:,} | {cell['accuracy']:.2%} | {cell['seconds']:.0f} s |"
-        for name, cell in table.items()
+        for name, cell in ((name, table[name]) for name in ROWS)
     ]
     gained = 100 * (table["all weights"]["accuracy"] - table["from scratch"]["accuracy"])
     known = f" ({before:.1%} there)" if before is not None else ""
@@ -101,7 +101,8 @@ def page(settings: Settings, table: Mapping[str, Mapping[str, Any]], before: flo
 The small ViT that was trained on CIFAR-10{known}, photographs of 32 x 32 in colour, goes on with
 Fashion-MNIST, articles of clothing of 28 x 28 in grey: its positions are interpolated from 8 x 8 to 7 x 7,
 its patches take one channel, its head is new. {settings.steps:,} steps of {settings.batch_size} pictures
-in each row, one recipe, one seed; accuracy on {settings.tested:,} test pictures.
+in each row, one recipe, one seed; accuracy on {settings.tested:,} test pictures. Seconds are by the clock,
+beside whatever else the machine did.
 
 | what learns | weights that learn | test accuracy | training |
 |---|---|---|---|
