@@ -1,6 +1,7 @@
 """The small CNN on photographs and on clothing.
 
-edgevision train cnn --data cifar10 --out runs/cnn                11 epochs: 45 minutes on 2 CPU cores
+edgevision train cnn --data cifar10 --out runs/cnn                11 epochs: 88.0 %, 67 minutes on 2 CPU
+                                                                  cores that other programs used too
 edgevision train cnn --data fashion-mnist --out runs/clothing     6 epochs; with --variant tiny 28 minutes on
                                                                   2 CPU cores, 93.2 %
 
