@@ -5,7 +5,7 @@
 #   make setup    what the two share; a second run installs nothing
 #   make check    ruff (format and lint) and pyright
 #   make bench    figures: speed of training, export and the artefacts
-#   make fuzz     N=1000 random graphs through TARGETS=onnx (or onnx,coreml), then random inputs for longer than in tests
+#   make fuzz     N=1000 random graphs through TARGETS=onnx (or onnx,coreml,coreai), then random inputs for longer than in tests
 #   make test-all the tests, slow ones included
 #
 # On macOS the installed MLX uses Metal. On Linux `make setup MLX=cuda` takes the CUDA 13 build instead of the CPU's.

@@ -311,3 +311,12 @@ def test_state_that_grows_goes_in_and_out(tmp_path):
     path = cv.convert(graph, tmp_path / "model.aimodel")
     calls = [{"x": np.random.default_rng(n).normal(size=(n, 2)).astype(np.float32)} for n in (5, 1, 3)]
     assert cv.compare(growing, path, calls).ok
+
+
+def test_sizes_at_which_something_would_be_empty_are_refused_by_name(tmp_path):
+    """Broadcasting with an array without elements ends the process."""
+    graph = cv.capture(lambda x: mx.sum(x[1:] + 1, axis=0), {"x": cv.Spec(("n", 2))})
+    model = cv.load(cv.convert(graph, tmp_path / "model.aimodel"))
+    np.testing.assert_array_equal(model(x=np.ones((2, 2), np.float32))["output"], [2, 2])
+    with pytest.raises(cv.ShapeError, match="n is 1, must be at least 2"):
+        model(x=np.ones((1, 2), np.float32))

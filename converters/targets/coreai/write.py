@@ -16,6 +16,7 @@ from converters.metadata import KEY, Signature, describe
 from converters.precision import with_precision
 from converters.storage import replacing_folder
 from converters.targets.coreai import beta
+from converters.targets.coreai.empties import above_empty
 from converters.targets.coreai.rules import RULES
 from converters.targets.coreai.states import buffers_of
 from converters.targets.coreai.writer import Writer
@@ -77,7 +78,7 @@ def _lowered(graph: Graph, options: Options) -> Graph:
 
     if options.precision is not None:
         graph = with_precision(graph, options.precision)
-    return legalize(_with_plain_edges(graph), refusal)
+    return above_empty(legalize(_with_plain_edges(graph), refusal))
 
 
 def _with_plain_edges(graph: Graph) -> Graph:

@@ -68,11 +68,25 @@ def _coreml(graph: cv.Graph, folder: Path, opset: int) -> Run:
     return run
 
 
+def _coreai(graph: cv.Graph, folder: Path, opset: int) -> Run:
+    """An asset in Apple's runtime; Refused at sizes that it says it does not take."""
+    model = cv.load(cv.convert(graph, folder / "program.aimodel"))
+
+    def run(**arrays: np.ndarray) -> Mapping[str, np.ndarray]:
+        try:
+            return model(**arrays)
+        except cv.ShapeError as error:
+            raise Refused(error.message) from error
+
+    return run
+
+
 TARGETS: dict[str, Callable[[cv.Graph, Path, int], Run]] = {
     "numpy": _numpy,
     "passes": _passes,
     "onnx": _onnx,
     "coreml": _coreml,
+    "coreai": _coreai,
 }
 Outcome = str | Refused | None
 

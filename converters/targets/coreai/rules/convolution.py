@@ -9,7 +9,7 @@ import numpy as np
 
 from converters.dtypes import numpy_dtype
 from converters.graph import Node, Value
-from converters.sizes import Shape, at
+from converters.sizes import Shape
 from converters.targets.coreai.beta import Handle
 from converters.targets.coreai.rules.lowering import Lowering
 from converters.targets.coreai.rules.shape import padded
@@ -41,10 +41,9 @@ def _window(numbers: Any, rank: int, fill: int) -> np.ndarray:
     return np.array(numbers if rank > 3 else (fill, *numbers), np.uint32)
 
 
-def _padded(w: Writer, node: Node, number: float, more: int = 0) -> Handle:
-    """The input between its padding, and `more` elements after each axis, with two or three axes."""
-    x, low = node.inputs[0], node.attrs["low"]
-    high = tuple(size + more for size in node.attrs["high"])
+def _padded(w: Writer, node: Node, number: float) -> Handle:
+    """The input between its padding, with two or three axes."""
+    x, low, high = node.inputs[0], node.attrs["low"], node.attrs["high"]
     pads = (0, 0, 0, 0, *(p for pair in zip(low, high, strict=True) for p in pair))
     shape = (*x.shape[:2], *(size + a + z for size, a, z in zip(x.shape[2:], low, high, strict=True)))
     y = w.stated(padded(w, w.ref(x), pads, np.array(number, numpy_dtype(x.dtype))), shape)
@@ -82,31 +81,19 @@ def _refuse_pool(node: Node) -> str | None:
     return None if node.attrs["channels_first"] else "channels come last"
 
 
-def _overhang(w: Writer, node: Node) -> int:
-    """How much to add where the array may be smaller than the window, which Core AI's poolings refuse."""
-    lows = {name: dim.low for name, dim in w.graph.dims.items()}
-    sizes = [size for size in node.output.shape[2:] if not isinstance(size, int)]
-    return max(node.attrs["kernel"]) if any(at(size, lows) < 1 for size in sizes) else 0
-
-
 def _pool(largest: bool) -> Lowering:
     def emit(w: Writer, node: Node) -> None:
         attrs, rank, dtype = node.attrs, len(node.inputs[0].shape), node.output.dtype
-        more = _overhang(w, node)
-        x = _padded(w, node, -np.inf if largest else 0, more)
+        x = _padded(w, node, -np.inf if largest else 0)
         kernel, strides = _window(attrs["kernel"], rank, 1), _window(attrs["strides"], rank, 1)
         dilation, axes = np.ones(len(kernel), np.uint32), 3 if rank == 5 else 2
         shape = node.output.shape if rank > 3 else (*node.output.shape[:2], 1, node.output.shape[2])
         if largest:
-            result = (dtype, [size if isinstance(size, int) and not more else None for size in shape])
+            result = (dtype, [size if isinstance(size, int) else None for size in shape])
             y = w.op(f"MaxPool{axes}d", x, kernel, strides, dilation, np.bool_(False), result=result)
         else:
             total = w.op(f"SumPool{axes}d", x, kernel, strides, dilation)
             y = w.op("BroadcastingMul", total, w.constant(1 / kernel.prod(), dtype))
-        if more:
-            y = w.op(
-                "Slice", y, np.zeros(len(shape), np.int32), w.shape(shape), np.ones(len(shape), np.int32)
-            )
         _lowered(w, y, node.output)
 
     return Lowering(emit, _refuse_pool)

@@ -84,11 +84,20 @@ def _scatter_axis(w: Writer, node: Node) -> None:
     w.give(node.output, y if whole else w.op("SliceUpdate", target, *bounds, y))
 
 
+def _bounds(w: Writer, start: Value, axes: Sequence[int], sizes: Shape) -> tuple[Any, Any]:
+    """Vectors of where a window begins and ends along every axis."""
+    if start not in w.known:
+        first = _begin(w, start, axes, len(sizes))
+        return first, w.op("BroadcastingAdd", first, w.shape(sizes))
+    places = dict(zip(axes, w.known[start].reshape(-1).tolist(), strict=True))
+    begin = tuple(places.get(axis, 0) for axis in range(len(sizes)))
+    return w.shape(begin), w.shape(tuple(a + size for a, size in zip(begin, sizes, strict=True)))
+
+
 def _begin(w: Writer, start: Value, axes: Sequence[int], rank: int) -> Handle:
-    """A vector of where a window begins along every axis."""
+    places = {axis: index for index, axis in enumerate(axes)}
     flat = w.reshaped(w.ref(start), start.shape, (len(axes),))
     flat = flat if start.dtype == "int32" else w.cast(flat, "int32")
-    places = {axis: index for index, axis in enumerate(axes)}
     parts: list[Any] = []
     for axis in range(rank):
         if axis not in places:
@@ -102,16 +111,14 @@ def _begin(w: Writer, start: Value, axes: Sequence[int], rank: int) -> Handle:
 def _dynamic_slice(w: Writer, node: Node) -> None:
     x, start = node.inputs
     rank, sizes = len(x.shape), node.attrs["sizes"]
-    first = _begin(w, start, node.attrs["axes"], rank)
-    last = w.op("BroadcastingAdd", first, w.shape(sizes))
+    first, last = _bounds(w, start, node.attrs["axes"], sizes)
     w.give(node.output, w.op("Slice", w.ref(x), first, last, np.ones(rank, np.int32)))
 
 
 def _dynamic_update(w: Writer, node: Node) -> None:
     x, update, start = node.inputs
     rank = len(x.shape)
-    first = _begin(w, start, node.attrs["axes"], rank)
-    last = w.op("BroadcastingAdd", first, w.shape(update.shape))
+    first, last = _bounds(w, start, node.attrs["axes"], update.shape)
     w.give(node.output, w.op("SliceUpdate", w.ref(x), first, last, np.ones(rank, np.int32), w.ref(update)))
 
 
