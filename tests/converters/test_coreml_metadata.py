@@ -3,6 +3,8 @@
 import json
 import random
 import shutil
+import subprocess
+import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -85,6 +87,23 @@ def test_functions_are_described_apart(tmp_path):
     path = cv.convert(graphs, tmp_path / "m.mlpackage", metadata={"descriptions": {"y": "Its sine."}})
     described = tools().utils.load_spec(str(path)).description
     assert [function.output[0].shortDescription for function in described.functions] == ["Its sine."] * 2
+
+
+def test_coremltools_is_imported_without_noise_and_heard_afterwards():
+    code = """
+import logging, warnings
+from converters.targets.coreml.schema import coremltools
+found = coremltools()
+assert found.models.compute_plan.MLComputePlan and found.models.utils.compile_model
+assert found.ComputeUnit.CPU_AND_NE
+logging.getLogger("coremltools").warning("a real one")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True
+    )
+    assert done.stdout == ""
+    assert [line for line in done.stderr.splitlines() if "a real one" not in line] == []
+    assert "a real one" in done.stderr
 
 
 def rewrite(package: Path, text: str) -> None:

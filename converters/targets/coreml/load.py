@@ -19,6 +19,7 @@ from converters.specs import Image, Spec
 from converters.storage import recover
 from converters.targets.coreml.features import Description, Feature
 from converters.targets.coreml.interpreter import Interpreter
+from converters.targets.coreml.schema import coremltools
 from converters.targets.coreml.states import DTYPE
 from converters.targets.coreml.writer import identifier
 
@@ -92,22 +93,15 @@ class Native(CoreMLArtifact):
     """Computed by Core ML; macOS only."""
 
     def __init__(self, path: Path, units: str, signatures: dict[str, Signature], metadata: dict[str, Any]):
-        import logging
-
-        logging.getLogger("coremltools").setLevel(logging.ERROR)
-        import coremltools
-
-        self.path, self.units = path, getattr(coremltools.ComputeUnit, UNITS[units])
+        self.path, self.units = path, getattr(coremltools().ComputeUnit, UNITS[units])
         self.models: dict[str, Any] = {}
         super().__init__(signatures, metadata, f"Core ML on macOS {platform.mac_ver()[0]} (units: {units})")
 
     def model(self, function: str) -> Any:
         """The function, opened when it is first asked for."""
         if function not in self.models:
-            import coremltools
-
             name = {"function_name": self.program_name(function)} if len(self.functions) > 1 else {}
-            self.models[function] = coremltools.models.MLModel(
+            self.models[function] = coremltools().models.MLModel(
                 str(self.path), compute_units=self.units, **name
             )
         return self.models[function]

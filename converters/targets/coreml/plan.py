@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from converters.errors import ConversionError
+from converters.targets.coreml.schema import coremltools
 
 DEVICES = {"MLCPUComputeDevice": "cpu", "MLGPUComputeDevice": "gpu", "MLNeuralEngineComputeDevice": "ne"}
 
@@ -41,14 +42,13 @@ def compute_plan(path: Path, units: str = "all") -> dict[str, list[Planned]]:
     """
     if sys.platform != "darwin":
         raise ConversionError("the compute plan comes from Core ML", hint="run this on macOS 14.4 or later")
-    import coremltools
-    from coremltools.models.compute_plan import MLComputePlan
-
     from converters.targets.coreml.load import UNITS
 
-    chosen = getattr(coremltools.ComputeUnit, UNITS[units])
-    compiled = coremltools.models.utils.compile_model(str(path))
-    plan = MLComputePlan.load_from_path(compiled, chosen)
+    tools = coremltools()
+    compiled = tools.models.utils.compile_model(str(path))
+    plan = tools.models.compute_plan.MLComputePlan.load_from_path(
+        compiled, getattr(tools.ComputeUnit, UNITS[units])
+    )
     program = plan.model_structure.program
     assert program is not None, "an ML Program"
     found: dict[str, list[Planned]] = {}

@@ -1,12 +1,12 @@
-"""Apple's protobuf classes, taken from coremltools without importing it.
+"""Apple's protobuf classes, taken from coremltools without importing it; coremltools for where it is needed.
 
-`import coremltools` costs seconds and prints warnings about what Linux lacks; the generated schema modules
-inside it
-need nothing of that. They are loaded under a name of their own from the folder where coremltools keeps them.
+`import coremltools` costs seconds and logs what is not there; the generated schema modules inside it need
+nothing of that. They are loaded under a name of their own from the folder where coremltools keeps them.
 """
 
 from __future__ import annotations
 
+import logging
 import sys
 from functools import cache
 from importlib import import_module
@@ -28,6 +28,19 @@ def _module(name: str) -> Any:
         package.__path__ = [str(Path(next(iter(found.submodule_search_locations))) / "proto")]
         sys.modules[_PACKAGE] = package
     return import_module(f"{_PACKAGE}.{name}")
+
+
+@cache
+def coremltools() -> Any:
+    """The package, imported without its remarks about other packages' versions and what this system lacks;
+    what it has to say later is heard."""
+    logger = logging.getLogger("coremltools")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        return import_module("coremltools")
+    finally:
+        logger.setLevel(before)
 
 
 def model_schema() -> Any:
