@@ -44,9 +44,18 @@ def compared(case: Case, folder: Path) -> dict[str, str]:
         "export to Core ML": f"{took['ours']:.2f} s, coremltools from PyTorch {took['theirs']:.2f} s: "
         f"{took['ours'] / took['theirs']:.2f}x",
         "operations": f"{counts['ours']}, coremltools {counts['theirs']}",
+        "run by the interpreter": _interpreted(case, paths["ours"], folder / "ours.onnx"),
         "size": f"{sizes['ours'] / 1e6:.2f} MB, coremltools {sizes['theirs'] / 1e6:.2f} MB: "
         f"{100 * (sizes['ours'] / weights - 1):+.1f} % of the weights' own bytes",
     }
+
+
+def _interpreted(case: Case, package: Path, onnx: Path) -> str:
+    """The package in NumPy beside the same network in onnxruntime."""
+    feed = case.feed(channels_first=False)
+    models = cv.load(package), cv.load(cv.convert(cv.capture(case.model, case.specs, case.outputs), onnx))
+    ours, theirs = (seconds(lambda model=model: model(**feed), repeat=5, warm_up=1) for model in models)
+    return f"{1000 * ours:.1f} ms, onnxruntime {1000 * theirs:.2f} ms: {ours / theirs:.1f}x"
 
 
 def _operations(path: Path) -> dict[str, int]:
