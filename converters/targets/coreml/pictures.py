@@ -59,8 +59,7 @@ def _pixels(b: Builder, x: Value, spec: Image) -> Value:
     bias = None if spec.mean is None else np.array(spec.mean) / spec.scale
     x = x if x.dtype == "float32" else b("AsType", x, dtype="float32")
     y = _scaled(b, b("Transpose", x, axes=to_first(4)), std / spec.scale, bias)
-    low, high = (b.constant(np.float32(bound), "image_bound") for bound in (0, 255))
-    return b("Round", b("Minimum", b("Maximum", y, low), high))
+    return b("Round", b("Clip", y, low=0.0, high=255.0))
 
 
 def _scaled(b: Builder, x: Value, scale: np.ndarray, bias: np.ndarray | None) -> Value:
