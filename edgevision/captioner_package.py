@@ -1,4 +1,4 @@
-"""A captioner as one Core ML package with two functions that share their weights:
+"""A captioner as one package for Core ML or Core AI, with two functions that share their weights:
 
 encode   image, a picture -> crossKeys, crossValues (N, H, S, D): what the decoder reads, computed once
 step     inputIds (1, 1) and position (), with crossKeys and crossValues -> logits (1, 1, V); the keys and
@@ -66,13 +66,14 @@ def to_package(
     precision: str | None = None,
     overwrite: bool = True,
     quantize: str | None = None,
+    ending: str = ".mlpackage",
 ) -> Path:
-    """`folder/captioner.mlpackage`, or with the name of its quantization, and the tokenizer's files beside
-    it; gives its path."""
+    """`folder/captioner.mlpackage` (or `.aimodel`), or with the name of its quantization, and the
+    tokenizer's files beside it; gives its path."""
     from edgevision.export_captioner import FILES, write_files
 
     model, side = loaded.model, loaded.model.config.image_size
-    path = folder / f"captioner{f'_{quantize}' if quantize else ''}.mlpackage"
+    path = folder / f"captioner{f'_{quantize}' if quantize else ''}{ending}"
     claim(folder, [path.name, *FILES])
 
     def encode(pictures: mx.array) -> tuple[mx.array, mx.array]:

@@ -4,7 +4,7 @@ DIR/onnx/encoder_model.onnx            pixel_values -> last_hidden_state
 DIR/onnx/decoder_model_merged.onnx     one graph without branches: the first call has a cache of length 0
                                        beside both: _fp16, _quantized, _q4
 DIR/config.json, generation_config.json, preprocessor_config.json, tokenizer.json, tokenizer_config.json
-DIR/captioner.mlpackage                two functions, see `edgevision.captioner_package`
+DIR/captioner.mlpackage, .aimodel      two functions, see `edgevision.captioner_package`
 
 B: batch, S: features, E: their width, L: tokens of this call, P: tokens before it.
 """
@@ -23,6 +23,7 @@ from converters import Spec
 from converters.storage import claim, replacing_file
 from edgevision.decoder import GrowingCache
 from edgevision.errors import UsageError, UserError
+from edgevision.export_language import STATEFUL
 from edgevision.jsonfiles import CAPTIONER
 from edgevision.models import captioner, decoder_lm
 from edgevision.pretrained_captioner import Captioner, load
@@ -53,7 +54,7 @@ def export_captioner(
         UserError: the model cannot be loaded, or has the prefix form.
     """
     for name, value, known in (
-        *(("to", target, ("onnx", "coreml")) for target in targets),
+        *(("to", target, ("onnx", *STATEFUL)) for target in targets),
         ("precision", precision, ("float32", "float16")),
         ("quantize", quantize, ("int8", "int4")),
     ):
@@ -68,10 +69,10 @@ def export_captioner(
     paths = []
     if "onnx" in targets:
         paths.append(to_onnx_folder(loaded, out, precision, force, quantize))
-    if "coreml" in targets:
+    for ending in (ending for target, ending in STATEFUL.items() if target in targets):
         from edgevision.captioner_package import to_package
 
-        paths.append(to_package(loaded, out, precision, force, quantize))
+        paths.append(to_package(loaded, out, precision, force, quantize, ending))
     return paths
 
 

@@ -7,7 +7,7 @@ import typer
 
 
 def caption(
-    model: Annotated[Path, typer.Argument(help="Run, export folder or .mlpackage of a captioner.")],
+    model: Annotated[Path, typer.Argument(help="Run, export folder, .mlpackage or .aimodel of a captioner.")],
     pictures: Annotated[list[Path], typer.Argument(help="Picture files, or folders of them.")],
     beams: Annotated[int, typer.Option(min=1, help="Sentences that are followed at once.")] = 1,
     count: Annotated[int, typer.Option(min=1, help="Sentences for each picture.")] = 1,

@@ -9,6 +9,7 @@ import numpy as np
 
 from edgevision.data import scenes
 from edgevision.inference.captioner import Style, captions, open_captioner
+from edgevision.inference.writers import PACKAGES
 
 COUNT = 12  # pictures
 FLOAT32, FLOAT16 = 1e-4, 2e-2  # largest difference of logits, of the largest logit
@@ -19,12 +20,13 @@ def caption_agreement(run: Path, artefact: Path, precision: str | None = None) -
     which only what is nearly as probable can change; `told`: in words.
 
     Args:
-        artefact: the folder `onnx` of an export, or a .mlpackage.
-        precision: what it was written in; default float32 for ONNX, float16 for Core ML.
+        artefact: the folder `onnx` of an export, a .mlpackage or an .aimodel.
+        precision: what it was written in; default float32, for Core ML float16.
     """
-    package = artefact.suffix == ".mlpackage"
+    package = artefact.suffix in PACKAGES
     ours, theirs = open_captioner(run), open_captioner(artefact if package else artefact.parent)
-    tolerance = FLOAT16 if precision == "float16" or (package and precision is None) else FLOAT32
+    half = precision == "float16" or (artefact.suffix == ".mlpackage" and precision is None)
+    tolerance = FLOAT16 if half else FLOAT32
     same, furthest = 0, 0.0
     for image in scenes.draw("test", COUNT, side=ours.side).images:
         array = image[None].astype(np.float32) / np.float32(255)

@@ -16,6 +16,7 @@ from edgevision.data.captioned_pictures import squeezed
 from edgevision.errors import UsageError, UserError
 from edgevision.inference.beam import Found, Rows, draw, search
 from edgevision.inference.sampling import Sampling
+from edgevision.inference.writers import PACKAGES
 from edgevision.jsonfiles import CAPTIONER, end_tokens, is_captioner, read_json
 from edgevision.text.tokenizer import Tokenizer, load_tokenizer
 
@@ -109,20 +110,20 @@ def picture_array(path: Path, side: int) -> tuple[np.ndarray, str]:
 
 def is_any_captioner(path: Path) -> bool:
     """Whether a path holds a captioner in any form."""
-    folder = path.parent if path.suffix == ".mlpackage" else path
-    exported = path.suffix == ".mlpackage" or any(path.glob("onnx/encoder_model*.onnx"))
+    folder = path.parent if path.suffix in PACKAGES else path
+    exported = path.suffix in PACKAGES or any(path.glob("onnx/encoder_model*.onnx"))
     return is_captioner(path) or (
         exported and read_json(folder / "config.json").get("model_type") == CAPTIONER
     )
 
 
 def open_captioner(path: Path) -> Writer:
-    """The captioner in a run folder, an ONNX folder or a .mlpackage.
+    """The captioner in a run folder, an ONNX folder, a .mlpackage or an .aimodel.
 
     Raises:
         UserError: it is none.
     """
-    if path.suffix == ".mlpackage":
+    if path.suffix in PACKAGES:
         from edgevision.inference.captioner_coreml import CoremlWriter
 
         return CoremlWriter(path)
@@ -131,7 +132,7 @@ def open_captioner(path: Path) -> Writer:
     if not is_captioner(path):
         raise UserError(
             f"{path} is no captioner",
-            hint="give a run, a folder that edgevision export wrote, or a .mlpackage",
+            hint="give a run, a folder that edgevision export wrote, a .mlpackage or an .aimodel",
         )
     return MlxWriter(path)
 

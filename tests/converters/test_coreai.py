@@ -320,3 +320,24 @@ def test_sizes_at_which_something_would_be_empty_are_refused_by_name(tmp_path):
     np.testing.assert_array_equal(model(x=np.ones((2, 2), np.float32))["output"], [2, 2])
     with pytest.raises(cv.ShapeError, match="n is 1, must be at least 2"):
         model(x=np.ones((1, 2), np.float32))
+
+
+def test_each_layer_keeps_its_own_bias(tmp_path):
+    """Biases are reshaped one after another, into memory that the one before has left."""
+    mx.random.seed(0)
+    layers = nn.Sequential(*(nn.Conv2d(80, 80, 1) for _ in range(6)))
+    x = np.random.default_rng(0).normal(size=(1, 3, 3, 80)).astype(np.float32)
+    got, wanted = as_asset(layers, tmp_path, x=x)
+    np.testing.assert_allclose(got, wanted, atol=1e-5)
+
+
+def test_scattered_sums_wrap_around(tmp_path):
+    places = np.array([0, 0, 1], np.int32)
+    for dtype, number in (("int32", MOST), ("int64", 2**63 - 5), ("uint8", 200), ("uint64", 2**64 - 3)):
+        x, updates = np.array([number, 1], dtype), np.array([number, 2, 3], dtype)
+        specs = {"x": cv.Spec((2,), dtype), "u": cv.Spec((3,), dtype), "i": cv.Spec((3,), "int32")}
+        graph = cv.capture(lambda x, u, i: x.at[i].add(u), specs)
+        got = cv.load(cv.convert(graph, tmp_path / f"{dtype}.aimodel"))(x=x, u=updates, i=places)["output"]
+        wanted = x.copy()
+        np.add.at(wanted, places, updates)
+        np.testing.assert_array_equal(got, wanted)

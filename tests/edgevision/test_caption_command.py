@@ -2,6 +2,7 @@
 
 import csv
 import json
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -119,6 +120,17 @@ def test_both_exports_write_what_mlx_writes(run, capfd, tmp_path):
         code, out, _ = outcome(capfd, "evaluate", path, "--data", run, "--json")
         assert code == 0
         assert json.loads(out)["splits"]["test"]["pictures"] >= 3
+
+
+@pytest.mark.skipif(find_spec("coreai") is None, reason="coreai-core has no wheel for this system")
+def test_core_ai_writes_what_mlx_writes(run, capfd, tmp_path):
+    code, out, told = outcome(capfd, "export", run / "run", "--to", "coreai", "--out", tmp_path / "out")
+    assert code == 0, out + told
+    assert "12 of 12 sentences as MLX's" in out
+    asset = tmp_path / "out" / "captioner.aimodel"
+    code, out, _ = outcome(capfd, "caption", asset, run / "2.png", "--json")
+    assert code == 0
+    assert json.loads(out)["pictures"]
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ class Writer:
         self.handles: dict[Value, Handle] = {value: function.arguments[value.name] for value in graph.inputs}
         self.known: dict[Value, np.ndarray] = dict(graph.constants)
         self._fixed: set[Handle] = set()
-        self._small: dict[Any, Handle] = {}
+        self._small: dict[Any, tuple[Handle, np.ndarray]] = {}
         self._sizes: dict[AnySize | tuple[AnySize, ...], Handle] = {}
         self._solving: set[str] = set()
 
@@ -66,9 +66,9 @@ class Writer:
         array = np.asarray(array) if dtype is None else np.asarray(array).astype(numpy_dtype(dtype))
         key = (array.shape, array.dtype.name, array.tobytes()) if array.size <= 64 else (id(array),)
         if key not in self._small:
-            self._small[key] = self.function.constant(array)
-            self._fixed.add(self._small[key])
-        return self._small[key]
+            self._small[key] = self.function.constant(array), array  # kept, that its id stays its own
+            self._fixed.add(self._small[key][0])
+        return self._small[key][0]
 
     def codes(self, array: np.ndarray, bits: int) -> Handle:
         """A constant of packed unsigned codes."""

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from converters.dtypes import is_integer
 from converters.graph import Node, Value
 from converters.sizes import Shape
 from converters.targets.coreai.beta import Handle, shape_of
 from converters.targets.coreai.rules.lowering import Lowering
+from converters.targets.coreai.rules.whole import converted
 from converters.targets.coreai.writer import Writer
 
+Scattered = Callable[[Handle, Handle, str], Handle]
 MODES = {"set": "update", "sum": "add", "prod": "mul", "max": "max", "min": "min"}
 
 
@@ -65,6 +68,11 @@ def _scatter_nd(w: Writer, node: Node) -> None:
     w.give(node.output, y)
 
 
+def _refuse_scatter_axis(node: Node) -> str | None:
+    whole = node.attrs["kind"] == "prod" and is_integer(node.output.dtype)
+    return "products of integers, which may not wrap around" if whole else None
+
+
 def _refuse_scatter_nd(node: Node) -> str | None:
     return None if node.attrs["kind"] == "set" else "it only replaces"
 
@@ -79,9 +87,28 @@ def _scatter_axis(w: Writer, node: Node) -> None:
     whole = part == x.shape
     inner = target if whole else w.op("Slice", target, *bounds)
     mode = f"#coreai.scatter_mode<{MODES[node.attrs['kind']]}>"
-    operands = (inner, signed(w, indices), given, np.int32(axis))
-    y = w.op("ScatterAlongAxis", *operands, result=(x.dtype, shape_of(inner)), scatter_mode=mode)
+    places = signed(w, indices)
+
+    def scattered(target: Handle, updates: Handle, dtype: str) -> Handle:
+        operands = (target, places, updates, np.int32(axis))
+        return w.op("ScatterAlongAxis", *operands, result=(dtype, shape_of(target)), scatter_mode=mode)
+
+    wraps = node.attrs["kind"] == "sum" and is_integer(x.dtype)
+    y = _wrapping(w, scattered, inner, given, x.dtype) if wraps else scattered(inner, given, x.dtype)
     w.give(node.output, y if whole else w.op("SliceUpdate", target, *bounds, y))
+
+
+def _wrapping(w: Writer, scattered: Scattered, x: Handle, updates: Handle, dtype: str) -> Handle:
+    """Sums of integers in 64 bits, those of 64 bits in two halves: a sum that passes the limits of its type
+    ends the process."""
+    if not dtype.endswith("64"):
+        wide = scattered(*(converted(w, handle, dtype, "int64") for handle in (x, updates)), "int64")
+        return converted(w, wide, "int64", dtype)
+    half = w.constant(2**32, dtype)
+    low = [w.op("BroadcastingBitwiseAnd", handle, w.constant(2**32 - 1, dtype)) for handle in (x, updates)]
+    high = [w.op("BroadcastingFloorDivide", handle, half) for handle in (x, updates)]
+    upper = w.op("BroadcastingMul", scattered(*high, dtype), half)
+    return w.op("BroadcastingAdd", upper, scattered(*low, dtype))
 
 
 def _bounds(w: Writer, start: Value, axes: Sequence[int], sizes: Shape) -> tuple[Any, Any]:
@@ -150,7 +177,7 @@ RULES = {
     "GatherAxis": Lowering(_gather_axis),
     "GatherND": Lowering(_gather_nd),
     "ScatterND": Lowering(_scatter_nd, _refuse_scatter_nd),
-    "ScatterAxis": Lowering(_scatter_axis),
+    "ScatterAxis": Lowering(_scatter_axis, _refuse_scatter_axis),
     "DynamicSlice": Lowering(_dynamic_slice, _refuse_constant_start),
     "DynamicSliceUpdate": Lowering(_dynamic_update, _refuse_constant_start),
     "SliceUpdate": Lowering(_slice_update, _refuse_slice_update),
