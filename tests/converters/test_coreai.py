@@ -322,13 +322,15 @@ def test_sizes_at_which_something_would_be_empty_are_refused_by_name(tmp_path):
         model(x=np.ones((1, 2), np.float32))
 
 
-def test_each_layer_keeps_its_own_bias(tmp_path):
-    """Biases are reshaped one after another, into memory that the one before has left."""
-    mx.random.seed(0)
-    layers = nn.Sequential(*(nn.Conv2d(80, 80, 1) for _ in range(6)))
-    x = np.random.default_rng(0).normal(size=(1, 3, 3, 80)).astype(np.float32)
-    got, wanted = as_asset(layers, tmp_path, x=x)
-    np.testing.assert_allclose(got, wanted, atol=1e-5)
+def test_constants_are_told_apart_where_memory_is_used_again():
+    from converters.targets.coreai.writer import Writer
+
+    program = beta.Program()
+    with program.open(), program.function("main", {"x": ("float32", [2])}) as function:
+        writer = Writer(cv.capture(lambda x: x, {"x": cv.Spec((2,))}), function)
+        handles = {writer.constant(np.full(100, number, np.float32)) for number in range(20)}
+        function.give({"y": function.arguments["x"]})
+    assert len(handles) == 20
 
 
 def test_scattered_sums_wrap_around(tmp_path):
