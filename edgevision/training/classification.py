@@ -30,7 +30,8 @@ class Classification:
     def __init__(self, data: ImageSet, test: ImageSet, recipe: Recipe):
         change = partial(changed, recipe=recipe) if changes_pictures(recipe) else None
         group = Group()
-        self._batches = Batches(data, recipe.batch_size, recipe.seed, change, (group.number, group.size))
+        self._part = group.number, group.size
+        self._batches = Batches(data, recipe.batch_size, recipe.seed, change, self._part)
         group.check_batch(self._batches.size)
         self._test, self._recipe = test, recipe
         self.per_step = self.answers = self._batches.size
@@ -47,7 +48,7 @@ class Classification:
         recipe = self._recipe
         pictures = normalized(images)
         if recipe.turn or recipe.stretch or recipe.shift:
-            pictures = distorted(pictures, recipe.turn, recipe.stretch, recipe.shift)
+            pictures = distorted(pictures, recipe.turn, recipe.stretch, recipe.shift, self._part)
         logits = model(pictures).astype(mx.float32)
         losses = partial(nn.losses.cross_entropy, logits, label_smoothing=recipe.label_smoothing)
         loss = losses(labels)

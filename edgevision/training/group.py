@@ -3,6 +3,8 @@
     mlx.launch -n 2 -- edgevision train vit --data cifar10 --out runs/vit
 
 Process 0 writes the run folder; the others only compute. After every step all of them hold the same weights.
+The losses are those of one process with the whole batch, apart from norms over the batch, which each process
+takes over its part, and dropout.
 """
 
 from __future__ import annotations
@@ -19,10 +21,20 @@ LOST = "[ring]"  # what MLX's errors about a lost connection begin with
 
 
 class Group:
-    """The processes of a training; a single one where it was not started by `mlx.launch`."""
+    """The processes of a training; a single one where it was not started by `mlx.launch`.
+
+    Raises:
+        UserError: MLX cannot join them.
+    """
 
     def __init__(self) -> None:
-        self._group = mx.distributed.init()
+        try:
+            self._group = mx.distributed.init()
+        except (RuntimeError, ValueError) as error:
+            raise UserError(
+                f"the processes of this training cannot be joined: {error}",
+                hint="mlx.launch wants two or more, and hosts that reach each other",
+            ) from error
         self.number, self.size = self._group.rank(), self._group.size()
 
     @property

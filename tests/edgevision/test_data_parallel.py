@@ -23,19 +23,7 @@ loop.SAVE_EVERY, loop.LOOK_EVERY = 4, 1
 run.load = lambda name, split: data.load(name, split, 500)
 sys.exit(cli.main())
 """
-TRAINING = (
-    "train",
-    "lenet",
-    "--data",
-    "digits",
-    "--batch-size",
-    "32",
-    "--set",
-    "turn=0",
-    "--set",
-    "stretch=0",
-)
-TRAINING = (*TRAINING, "--set", "shift=0", "--set", "weight_decay=0.1")
+TRAINING = ("train", "lenet", "--data", "digits", "--batch-size", "32", "--set", "weight_decay=0.1")
 
 
 def ports(count: int) -> list[int]:
@@ -144,3 +132,19 @@ def test_a_batch_that_cannot_be_shared_is_refused(tmp_path: Path) -> None:
     for code, told in ended(start(2, tmp_path, *arguments)):
         assert code == 2
         assert "a batch of 31 cannot be shared by 2 processes" in told
+
+
+def test_a_ring_that_cannot_be_joined_is_one_line(tmp_path: Path) -> None:
+    """As `mlx.launch -n 1` starts it: without hosts."""
+    (tmp_path / "hosts.json").write_text("")
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, *TRAINING, "--steps", "2", "--out", str(tmp_path / "run")],
+        env={**os.environ, "MLX_HOSTFILE": str(tmp_path / "hosts.json"), "MLX_RANK": "0"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+    )
+    assert done.returncode == 1
+    assert "the processes of this training cannot be joined" in done.stderr
+    assert done.stderr.count("\n") == 1
