@@ -2,7 +2,7 @@
 
 What can be computed from constants is computed here, by NumPy: Core AI's own folder gives other numbers for
 some operations (equal to infinity, gather at a negative place, the maximum of nan), and ends the process for
-gelu. `Writer.op` therefore takes no operation on constants alone, but for those that only move or unpack.
+gelu. `Writer.op` therefore leaves no operation on constants alone to it, but for those that repeat or unpack.
 """
 
 from __future__ import annotations
@@ -20,10 +20,9 @@ from converters.ops.shape import unit_change
 from converters.sizes import AnySize, Monomial, Shape, Size, is_static, sizes_in
 from converters.targets.coreai import beta
 from converters.targets.coreai.beta import Handle
+from converters.targets.coreai.folding import folded
 
-MOVING = frozenset(
-    {"BroadcastTo", "Reshape", "ExpandDims", "ShrinkDims", "BlockwiseShiftScale", "LutToDense", "Transpose"}
-)
+UNPACKING = frozenset({"BroadcastTo", "BlockwiseShiftScale", "LutToDense"})  # smaller before than afterwards
 
 
 class Writer:
@@ -33,8 +32,8 @@ class Writer:
         self.graph, self.function = graph, function
         self.handles: dict[Value, Handle] = {value: function.arguments[value.name] for value in graph.inputs}
         self.known: dict[Value, np.ndarray] = dict(graph.constants)
-        self._fixed: set[Handle] = set()
-        self._small: dict[Any, tuple[Handle, np.ndarray]] = {}
+        self._fixed: dict[Handle, np.ndarray] = {}
+        self._small: dict[Any, Handle] = {}
         self._sizes: dict[AnySize | tuple[AnySize, ...], Handle] = {}
         self._solving: set[str] = set()
 
@@ -59,33 +58,33 @@ class Writer:
         inner = array[tuple(slice(0, 1) if step == 0 else slice(None) for step in array.strides)]
         if inner.size == array.size:
             return self.constant(array)
-        return self.op("BroadcastTo", self.constant(inner), np.array(array.shape, np.uint32))
+        handle = self.op("BroadcastTo", self.constant(inner), np.array(array.shape, np.uint32))
+        self._fixed[handle] = array
+        return handle
 
     def constant(self, array: Any, dtype: str | None = None) -> Handle:
         """The handle of a constant; equal small ones are shared."""
         array = np.asarray(array) if dtype is None else np.asarray(array).astype(numpy_dtype(dtype))
         key = (array.shape, array.dtype.name, array.tobytes()) if array.size <= 64 else (id(array),)
         if key not in self._small:
-            self._small[key] = self.function.constant(array), array  # kept, that its id stays its own
-            self._fixed.add(self._small[key][0])
-        return self._small[key][0]
+            self._small[key] = self.function.constant(array)
+            self._fixed[self._small[key]] = array  # which keeps it, so that its id stays its own
+        return self._small[key]
 
     def codes(self, array: np.ndarray, bits: int) -> Handle:
         """A constant of packed unsigned codes."""
-        handle = self.function.codes(array, bits)
-        self._fixed.add(handle)
-        return handle
+        return self.function.codes(array, bits)
 
     def op(self, kind: str, *operands: Any, **more: Any) -> Any:
         """The result of an operation; arrays among the operands become constants."""
         handles = [self._operand(operand) for operand in operands]
         flat = [h for handle in handles for h in (handle if isinstance(handle, list) else [handle])]
-        fixed = all(handle in self._fixed for handle in flat)
-        assert not fixed or kind in MOVING, f"{kind} of constants alone"
-        made = beta.operation(kind, *handles, **more)
-        if fixed:
-            self._fixed.update(made if isinstance(made, list) else [made])
-        return made
+        if kind in UNPACKING or not all(handle in self._fixed for handle in flat):
+            return beta.operation(kind, *handles, **more)
+        assert flat == handles, f"{kind} of constants alone"
+        array = folded(kind, [self._fixed[handle] for handle in flat], more.get("result", (None,))[0])
+        assert array is not None, f"{kind} of constants alone"
+        return self.constant(array)
 
     def _operand(self, operand: Any) -> Any:
         if isinstance(operand, np.ndarray | np.generic):

@@ -58,7 +58,7 @@ LOGICAL = {
 
 def _abs(w: Writer, node: Node) -> None:
     x = w.ref(node.inputs[0])
-    w.give(node.output, x if node.output.dtype in UNSIGNED else w.op("Abs", x))
+    w.give(node.output, x if node.output.dtype in (*UNSIGNED, "bool") else w.op("Abs", x))
 
 
 def _negative(w: Writer, node: Node) -> None:
