@@ -53,8 +53,8 @@ def _expand_elu(b: Builder, x: Value, alpha: float) -> Value:
 
 
 def _expand_hardswish(b: Builder, x: Value) -> Value:
-    shifted = b("Maximum", b("Add", x, scalar(b, 3, x)), scalar(b, 0, x))
-    return b("Divide", b("Multiply", x, b("Minimum", shifted, scalar(b, 6, x))), scalar(b, 6, x))
+    shifted = b("Clip", b("Add", x, scalar(b, 3, x)), low=0.0, high=6.0)
+    return b("Divide", b("Multiply", x, shifted), scalar(b, 6, x))
 
 
 def _expand_softplus(b: Builder, x: Value) -> Value:
