@@ -1,4 +1,4 @@
-"""What operations mean on constants: rules may meet one as an operand, and Core AI folds some of them wrongly.
+"""What operations mean on constants, which rules may meet as operands; Core AI folds some of them wrongly.
 
 Only the operations that rules use on single operands are here; `Writer.op` refuses others on constants alone.
 """

@@ -102,13 +102,13 @@ def _wrapping(w: Writer, scattered: Scattered, x: Handle, updates: Handle, dtype
     """Sums of integers in 64 bits, those of 64 bits in two halves: a sum that passes the limits of its type
     ends the process."""
     if not dtype.endswith("64"):
-        wide = scattered(*(converted(w, handle, dtype, "int64") for handle in (x, updates)), "int64")
-        return converted(w, wide, "int64", dtype)
-    half = w.constant(2**32, dtype)
-    low = [w.op("BroadcastingBitwiseAnd", handle, w.constant(2**32 - 1, dtype)) for handle in (x, updates)]
-    high = [w.op("BroadcastingFloorDivide", handle, half) for handle in (x, updates)]
-    upper = w.op("BroadcastingMul", scattered(*high, dtype), half)
-    return w.op("BroadcastingAdd", upper, scattered(*low, dtype))
+        target, added = (converted(w, handle, dtype, "int64") for handle in (x, updates))
+        return converted(w, scattered(target, added, "int64"), "int64", dtype)
+    half, mask = w.constant(2**32, dtype), w.constant(2**32 - 1, dtype)
+    low = (w.op("BroadcastingBitwiseAnd", handle, mask) for handle in (x, updates))
+    high = (w.op("BroadcastingFloorDivide", handle, half) for handle in (x, updates))
+    lower, upper = (scattered(target, added, dtype) for target, added in (tuple(low), tuple(high)))
+    return w.op("BroadcastingAdd", w.op("BroadcastingMul", upper, half), lower)
 
 
 def _bounds(w: Writer, start: Value, axes: Sequence[int], sizes: Shape) -> tuple[Any, Any]:
