@@ -345,3 +345,14 @@ def test_scattered_sums_wrap_around(tmp_path):
         wanted = x.copy()
         np.add.at(wanted, places, updates)
         np.testing.assert_array_equal(got, wanted)
+
+
+def test_reshaped_array_of_known_sizes_meets_one_of_computed_sizes(tmp_path):
+    """Core AI's optimiser moves the reshape of y behind the comparison, with the sizes of y."""
+
+    def fn(x, y):
+        return mx.sum((y.reshape(1, 1, 1) < mx.sort(x)).astype(mx.int32), axis=2)
+
+    graph = cv.capture(fn, {"x": cv.Spec(("n",)), "y": cv.Spec((1, 1))})
+    model = cv.load(cv.convert(graph, tmp_path / "model.aimodel"))
+    assert model(x=np.arange(6, dtype=np.float32), y=np.ones((1, 1), np.float32))["output"] == 4

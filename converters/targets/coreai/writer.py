@@ -15,6 +15,7 @@ import numpy as np
 from converters.dtypes import numpy_dtype
 from converters.graph import Graph, Node, Value, isolated
 from converters.ops import OPS
+from converters.ops.elementwise import ELEMENTWISE
 from converters.ops.integer import STORED
 from converters.ops.shape import unit_change
 from converters.sizes import AnySize, Monomial, Shape, Size, is_static, sizes_in
@@ -36,6 +37,8 @@ class Writer:
         self._small: dict[Any, Handle] = {}
         self._sizes: dict[AnySize | tuple[AnySize, ...], Handle] = {}
         self._solving: set[str] = set()
+        self._reshaped: set[Handle] = set()
+        self._node: Node | None = None
 
     def add(self, node: Node, emit: Callable[[Writer, Node], None]) -> None:
         """Compute the node's outputs now where only constants decide, else by `emit`."""
@@ -45,7 +48,9 @@ class Writer:
             arrays = OPS[node.op].evaluate([self.known[value] for value in node.inputs], node.attrs)
             self.known.update(zip(node.outputs, arrays, strict=True))
             return
+        self._node = node
         emit(self, node)
+        self._node = None
 
     def ref(self, value: Value) -> Handle:
         """The handle of a value."""
@@ -79,12 +84,26 @@ class Writer:
         """The result of an operation; arrays among the operands become constants."""
         handles = [self._operand(operand) for operand in operands]
         flat = [h for handle in handles for h in (handle if isinstance(handle, list) else [handle])]
+        if kind.startswith("Broadcasting"):
+            handles = flat = [self._repeated(handle) for handle in flat]
         if kind in UNPACKING or not all(handle in self._fixed for handle in flat):
             return beta.operation(kind, *handles, **more)
         assert flat == handles, f"{kind} of constants alone"
         array = folded(kind, [self._fixed[handle] for handle in flat], more.get("result", (None,))[0])
         assert array is not None, f"{kind} of constants alone"
         return self.constant(array)
+
+    def _repeated(self, handle: Handle) -> Handle:
+        """A reshaped array of known sizes, repeated before it meets one of computed sizes: Core AI moves the
+        reshape behind the operation, with the sizes that it had before."""
+        node = self._node
+        if handle not in self._reshaped or node is None or node.op not in ELEMENTWISE:
+            return handle
+        if is_static(node.output.shape):
+            return handle
+        return beta.operation(
+            "BroadcastTo", handle, self._operand(self.shape(node.output.shape, unsigned=True))
+        )
 
     def _operand(self, operand: Any) -> Any:
         if isinstance(operand, np.ndarray | np.generic):
@@ -120,13 +139,16 @@ class Writer:
         axes = unit_change(before, after)
         if axes is not None:
             kind = "ExpandDims" if len(after) > len(before) else "ShrinkDims"
-            return self.stated(self.op(kind, handle, np.array(axes, np.int32)), after)
-        named = [size for size in after if not isinstance(size, int)]
-        if len(named) == 1 and 0 not in after and not self._may_vanish(named[0]):
-            target: Any = np.array([size if isinstance(size, int) else -1 for size in after], np.int32)
+            result = self.stated(self.op(kind, handle, np.array(axes, np.int32)), after)
         else:
-            target = self.shape(after)
-        return self.stated(self.op("Reshape", handle, target), after)
+            named = [size for size in after if not isinstance(size, int)]
+            target: Any = np.array([size if isinstance(size, int) else -1 for size in after], np.int32)
+            if len(named) > 1 or (named and (0 in after or self._may_vanish(named[0]))):
+                target = self.shape(after)
+            result = self.stated(self.op("Reshape", handle, target), after)
+        if is_static(after) and result not in self._fixed:
+            self._reshaped.add(result)
+        return result
 
     def _may_vanish(self, size: AnySize) -> bool:
         return any(
