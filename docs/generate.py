@@ -32,8 +32,8 @@ def coverage_page() -> str:
     parts = [
         "# What is converted",
         "Made by `python docs/generate.py` from the registry of ops and the tables of the tests: each",
-        "function and layer listed as converted is called, converted to ONNX and Core ML, and compared",
-        "with MLX in `tests/converters/test_coverage.py`. A new name in MLX fails that test until it is",
+        "function and layer listed as converted is called, converted to ONNX, Core ML and Core AI, and",
+        "compared with MLX in `tests/converters/test_coverage.py`. A new name in MLX fails that test until it is",
         "placed here.",
         "\nThree limits are Core ML's own: integers have 32 bits, inputs and outputs have at most five axes",
         "(inside, wider arrays are folded), and no array is empty.",
