@@ -4,6 +4,7 @@ Letters: B batch, H heads of the queries, K heads of keys and values (H a multip
 D width of a head. Operands: queries, keys, values, then a mask (bool or added) if there is one, then with
 `sinks` one score per head that takes part in the softmax without a value. CachedAttention takes the new keys
 and values, the past ones (B, K, P, D), then a mask; it gives the result, and past and new keys and values.
+`ahead` is False where no query sees a key after its own position: runtimes may rely on it.
 """
 
 from __future__ import annotations
@@ -180,7 +181,7 @@ def _cached_shape(q: Value, k: Value, v: Value, *past: Value, heads: Heads, **_:
 
 
 def _cached(
-    q: np.ndarray, k: np.ndarray, v: np.ndarray, *past: np.ndarray, **attrs: Any
+    q: np.ndarray, k: np.ndarray, v: np.ndarray, *past: np.ndarray, ahead: bool, **attrs: Any
 ) -> tuple[np.ndarray, ...]:
     heads = attrs["heads"]
     if heads:
@@ -190,7 +191,9 @@ def _cached(
     return (y.transpose(OVER_HEADS).reshape(y.shape[0], y.shape[2], -1) if heads else y, keys, values)
 
 
-def _expand_cached(b: Builder, q: Value, k: Value, v: Value, *past: Value, **attrs: Any) -> tuple[Value, ...]:
+def _expand_cached(
+    b: Builder, q: Value, k: Value, v: Value, *past: Value, ahead: bool, **attrs: Any
+) -> tuple[Value, ...]:
     heads = attrs["heads"]
     if heads:
         q, k, v = split_heads(b, q, heads[0]), split_heads(b, k, heads[1]), split_heads(b, v, heads[1])
@@ -208,5 +211,5 @@ OPS: tuple[Op, ...] = (
         _attention_shape,
         _expand_attention,
     ),
-    Op("CachedAttention", ("scale", "causal", "heads"), _cached, _cached_shape, _expand_cached),
+    Op("CachedAttention", ("scale", "causal", "heads", "ahead"), _cached, _cached_shape, _expand_cached),
 )

@@ -14,7 +14,9 @@ from converters.graph import Builder, Value
 from converters.ops.attention import OVER_HEADS
 from converters.passes import linear
 from converters.passes.attention import attentions, packed
+from converters.passes.causal import is_causal
 from converters.pattern import Match, Rule, op, var
+from converters.sizes import AnySize
 
 
 def _check(m: Match) -> str | None:
@@ -31,11 +33,21 @@ def _check(m: Match) -> str | None:
 
 def _cached(b: Builder, m: Match) -> Value:
     attrs = {name: m.root.attrs[name] for name in ("scale", "causal", "heads")}
+    queries, keys = m.root.inputs[0].shape[2], m["ck"].shape[2]
+    attrs["ahead"] = not any(_hides_future(m, mask, queries, keys) for mask in m.root.inputs[3:])
     operands = [m[name] for name in ("q", "k", "v", "pk", "pv")]
     y, keys, values = b.outputs("CachedAttention", *operands, *m.root.inputs[3:], **attrs)
     m.graph.stand_in(m["ck"], keys)
     m.graph.stand_in(m["cv"], values)
     return y
+
+
+def _hides_future(m: Match, mask: Value, queries: AnySize, keys: AnySize) -> bool:
+    """Whether no query sees a later key; of earlier ones the mask may hide some too."""
+    node = m.graph.producers.get(mask)
+    if node is not None and node.op == "LogicalAnd":
+        return any(_hides_future(m, part, queries, keys) for part in node.inputs)
+    return is_causal(m, mask, queries, keys) is None
 
 
 def _check_packed(m: Match) -> str | None:

@@ -150,14 +150,15 @@ def _in_turns(ours: Start, other: Start) -> tuple[float, float]:
 
 
 def _measured(start: Start, past: int) -> tuple[float, float]:
-    """Seconds to the first token after `past`, and of a step after it."""
+    """Seconds to the first token after `past`, and of a step after it, the median of WRITTEN."""
     prompt = np.random.default_rng(past).integers(0, 50000, past)
     began = time.perf_counter()
     step = start(prompt)
-    middle = time.perf_counter()
+    ends = [time.perf_counter()]
     for token in range(WRITTEN):
         step(token)
-    return middle - began, (time.perf_counter() - middle) / WRITTEN
+        ends.append(time.perf_counter())
+    return ends[0] - began, median(np.diff(ends))
 
 
 def _speed(start: Start, past: int) -> float:

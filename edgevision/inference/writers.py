@@ -12,6 +12,7 @@ import numpy as np
 
 from edgevision.errors import UserError
 from edgevision.inference.generation import Writer
+from edgevision.inference.onnx_engine import engine
 from edgevision.text.tokenizer import load_tokenizer
 
 PACKAGES = (".mlpackage", ".aimodel")
@@ -116,29 +117,11 @@ def _onnx(path: Path) -> Writer:
     known = {"input_ids", "attention_mask", "position_ids", "num_logits_to_keep", *past}
     if strange := sorted(set(inputs) - known):
         raise UserError(f"{path} wants {strange[0]!r}, which is not known here")
-    fed = sorted(set(inputs) - set(past))
-
-    class OnnxEngine:
-        def __init__(self) -> None:
-            self.length, self.cache = 0, dict(empty)
-
-        def __call__(self, ids: Sequence[int]) -> np.ndarray:
-            total = self.length + len(ids)
-            every = {
-                "input_ids": np.array([ids], np.int64),
-                "attention_mask": np.ones((1, total), np.int64),
-                "position_ids": np.arange(self.length, total, dtype=np.int64)[None],
-                "num_logits_to_keep": np.array(1, np.int64),
-            }
-            feeds = {name: ort.OrtValue.ortvalue_from_numpy(every[name]) for name in fed} | self.cache
-            results = dict(zip(outputs, session.run_with_ort_values(outputs, feeds), strict=True))
-            self.cache = {name: results[present] for name, present in past.items()}
-            self.length = total
-            return results["logits"].numpy()[0, -1].astype(np.float32)
-
     context = text_setting(config, "n_positions") or text_setting(config, "max_position_embeddings") or 2048
     ends = end_tokens(config, generation, tokenizer.end)
-    return Writer(OnnxEngine, tokenizer, context, ends, f"onnxruntime {ort.__version__} (CPU)")
+    return Writer(
+        engine(session, past, empty), tokenizer, context, ends, f"onnxruntime {ort.__version__} (CPU)"
+    )
 
 
 def _empty(spec: Any) -> Any:

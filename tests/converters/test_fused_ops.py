@@ -85,10 +85,12 @@ ATTENTIONS = [
     Fused("ScaledDotProductAttention", TOGETHER, PACKED),
     Fused("ScaledDotProductAttention", (*TOGETHER, "L,L"), PACKED),
     Fused("ScaledDotProductAttention", TOGETHER, {**PACKED, "causal": True}),
-    Fused("CachedAttention", ("B,4,L,8", "B,2,L,8", "B,2,L,6", *PAST), {**SCALE, "heads": ()}),
-    Fused("CachedAttention", (*TOGETHER, *PAST), {**SCALE, "heads": (4, 2)}),
-    Fused("CachedAttention", (*TOGETHER, *PAST), {**SCALE, "causal": True, "heads": (4, 2)}),
-    Fused("CachedAttention", (*TOGETHER, *PAST, "B,1,L,L + P:bool"), {**SCALE, "heads": (4, 2)}),
+    Fused("CachedAttention", ("B,4,L,8", "B,2,L,8", "B,2,L,6", *PAST), {**SCALE, "ahead": True, "heads": ()}),
+    Fused("CachedAttention", (*TOGETHER, *PAST), {**SCALE, "ahead": True, "heads": (4, 2)}),
+    Fused("CachedAttention", (*TOGETHER, *PAST), {**SCALE, "ahead": True, "causal": True, "heads": (4, 2)}),
+    Fused(
+        "CachedAttention", (*TOGETHER, *PAST, "B,1,L,L + P:bool"), {**SCALE, "ahead": True, "heads": (4, 2)}
+    ),
 ]
 ROTATIONS = [
     Fused("RoPE", (x, table, table), {"traditional": traditional, "heads": heads})

@@ -18,6 +18,7 @@ from converters.lower import legalize
 from converters.metadata import KEY, describe
 from converters.precision import with_precision
 from converters.storage import replacing_file, replacing_folder
+from converters.targets.onnx import residuals
 from converters.targets.onnx.kernels import with_kernels
 from converters.targets.onnx.protobuf import stored, tensor_header, write_external, write_inline
 from converters.targets.onnx.rows import in_rows
@@ -76,8 +77,13 @@ def build(graph: Graph, options: Options, name: str) -> tuple[ModelProto, dict[s
 
     graph = with_kernels(legalize(in_rows(graph), refusal), options.opset)
     writer = Writer(graph, options.opset, options.runtime, exact=options.quantize is None)
+    norms = residuals.joined(graph) if options.runtime == "onnxruntime" else {}
+    together = set(norms.values())
     for node in graph.nodes:
-        RULES[node.op].emit(writer, node)
+        if node in norms:
+            residuals.emit(writer, node, norms[node])
+        elif node not in together:
+            RULES[node.op].emit(writer, node)
     proto = writer.finish(name)
     used = _read(proto)
     weights = {key: array for key, array in writer.initializers.items() if key in used}
@@ -85,6 +91,8 @@ def build(graph: Graph, options: Options, name: str) -> tuple[ModelProto, dict[s
     metadata = describe({name: graph}, labels, options.metadata, weights.values())
     if options.precision is not None:
         metadata["precision"] = options.precision
+    if writer.roomy:
+        metadata["roomy_states"] = sorted(writer.roomy)
     if options.quantization is not None:
         metadata["quantize"] = options.quantization.to_json()
     model = ModelProto(ir_version=IR_VERSIONS[options.opset], producer_name="edgevision", graph=proto)

@@ -9,6 +9,7 @@ import numpy as np
 from onnx import GraphProto, NodeProto, TensorProto, ValueInfoProto, helper
 
 from converters.dtypes import numpy_dtype
+from converters.errors import ShapeError
 from converters.graph import Graph, Node, Value, isolated
 from converters.sizes import AnySize, Monomial, Shape, Size, is_static
 
@@ -30,6 +31,7 @@ class Writer:
         opset: the version of the standard ops.
         runtime: None, or "onnxruntime" where com.microsoft ops may be used.
         exact: whether products with codes keep their other operand as it is.
+        roomy: inputs whose buffers may have room behind the tokens that they hold.
     """
 
     def __init__(self, graph: Graph, opset: int, runtime: str | None = None, exact: bool = True):
@@ -43,8 +45,35 @@ class Writer:
         self._solving: set[str] = set()
         self._sizes: dict[AnySize | tuple[str, Monomial], str] = {}
         self._once: dict[Any, str] = {}
+        self.roomy = frozenset(
+            value.name for node in graph.nodes if self.shares_caches(node) for value in node.inputs[3:5]
+        )
         for value, array in graph.constants.items():
             self.initializers[self.names[value]] = array
+
+    def shares_caches(self, node: Node) -> bool:
+        """Whether the node may append to its past in place: then the past's buffer may have room for more,
+        and its size is no longer the number of tokens."""
+        if self.runtime != "onnxruntime" or node.op != "CachedAttention" or not node.attrs["heads"]:
+            return False
+        keys, values, *masks = node.inputs[3:]
+        width = keys.shape[3]
+        fits = isinstance(width, int) and width % 8 == 0 and width == values.shape[3]
+        fits = fits and node.outputs[0].dtype == "float32" and all(len(mask.shape) == 4 for mask in masks)
+        return fits and (node.attrs["causal"] or not node.attrs["ahead"]) and self._told(keys.shape[2])
+
+    def _told(self, size: AnySize) -> bool:
+        """Whether a size can be read from inputs that are no states."""
+        others = self.graph.replace(
+            inputs=tuple(v for v in self.graph.inputs if v.name not in self.graph.states)
+        )
+        if not isinstance(size, Size) or any(size in value.shape for value in others.inputs):
+            return True
+        try:
+            isolated(others, str(size), {str(size)})
+        except ShapeError:
+            return False
+        return True
 
     def emit(self, op_type: str, node: Node, *extra: str, domain: str = "", **attrs: Any) -> None:
         """One ONNX node that computes the outputs of `node` from its inputs (and `extra` ones)."""
@@ -160,7 +189,7 @@ class Writer:
     def _source(self, size: Size) -> str | None:
         """The size read from an input's shape, where it stands there (or can be solved for a single name)."""
         for value in self.graph.inputs:
-            if size in value.shape:
+            if size in value.shape and value.name not in self.roomy:
                 axis = value.shape.index(size)
                 return self.node("Shape", self.names[value], name="size", start=axis, end=axis + 1)
         if len(size.names()) == 1 and size == Size.of(next(iter(size.names()))):

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from converters.graph import Node, Value
 from converters.sizes import Shape
 from converters.targets.onnx.rules.lowering import Lowering
-from converters.targets.onnx.writer import Writer
+from converters.targets.onnx.writer import ELEMENT_TYPES, Writer
 
 
 def _refuse_attention(opset: int, node: Node) -> str | None:
@@ -51,7 +53,31 @@ def _multi_head(w: Writer, node: Node) -> None:
 
 def _cached(w: Writer, node: Node) -> None:
     q, k, v, keys, values, *masks = node.inputs
-    _emit_attention(w, node, (q, k, v), masks, (keys, values))
+    if w.shares_caches(node):
+        _grouped(w, node, masks)
+    else:
+        _emit_attention(w, node, (q, k, v), masks, (keys, values))
+
+
+def _grouped(w: Writer, node: Node, masks: Sequence[Value]) -> None:
+    """onnxruntime's own op, which appends to the past in place where a caller gives a buffer with room."""
+    q, k, v, keys, values, *_ = node.inputs
+    batch, whole = q.shape[0], node.outputs[1].shape[2]
+    total = w.once(("total", whole), lambda: _int32(w, w.size(whole)))
+    last = w.once(("last", whole), lambda: w.node("Sub", total, w.constant(np.array([1], np.int32))))
+    lasts = w.once(("lasts", batch, whole), lambda: w.node("Expand", last, w.shape((batch,)), name="lasts"))
+    scalar = w.once(("scalar", whole), lambda: w.node("Squeeze", total, name="total"))
+    bias = [_whole(w, mask, q.dtype, (q.shape[-2], whole)) for mask in masks]
+    names = [*map(w.name, (q, k, v, keys, values)), lasts, scalar, *([""] * 3 if bias else []), *bias]
+    heads, groups = node.attrs["heads"]
+    scale = float(node.attrs["scale"])
+    outputs = [w.name(value) for value in node.outputs]
+    options = {"num_heads": heads, "kv_num_heads": groups, "scale": scale}
+    w.give("GroupQueryAttention", names, outputs, domain="com.microsoft", **options)
+
+
+def _int32(w: Writer, size: str) -> str:
+    return w.node("Cast", size, to=ELEMENT_TYPES["int32"], name="total")
 
 
 def _emit_attention(
