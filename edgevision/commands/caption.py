@@ -1,14 +1,16 @@
 """`edgevision caption`."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 
 def caption(
     model: Annotated[Path, typer.Argument(help="Run, export folder, .mlpackage or .aimodel of a captioner.")],
-    pictures: Annotated[list[Path], typer.Argument(help="Picture files, or folders of them.")],
+    pictures: Annotated[
+        list[Path] | None, typer.Argument(help="Picture files, or folders of them.", show_default=False)
+    ] = None,
     beams: Annotated[int, typer.Option(min=1, help="Sentences that are followed at once.")] = 1,
     count: Annotated[int, typer.Option(min=1, help="Sentences for each picture.")] = 1,
     length_penalty: Annotated[
@@ -37,6 +39,9 @@ def caption(
             help="With --dense: a region, left,top,right,bottom in pixels; default: found by a grid."
         ),
     ] = None,
+    watch: Annotated[
+        Path | None, typer.Option(help="Caption each picture that comes into this folder, until Ctrl-C.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace files that are there.")] = False,
 ) -> None:
     """Sentences about pictures.
@@ -48,6 +53,7 @@ def caption(
       edgevision caption exported/scenes/captioner.mlpackage picture.png --json
       edgevision caption runs/scenes picture.png --explain words.png
       edgevision caption runs/scenes picture.png --dense regions.png
+      edgevision caption runs/scenes --watch incoming/
     """
     from edgevision.errors import UsageError
     from edgevision.inference.captioner import Style, open_captioner, pictures_in
@@ -57,13 +63,15 @@ def caption(
     style = Style(beams, length_penalty, distinct, sampling, count, max_tokens)
     if box and dense is None:
         raise UsageError("--box is for --dense")
-    files = list(pictures_in(pictures))
+    if (watch is None) == (not pictures) or (watch and (csv or explain or dense)):
+        raise UsageError("give pictures, or a folder with --watch; --csv, --explain and --dense take files")
+    files = list(pictures_in(pictures or []))
     if (explain or dense) and len(files) != 1:
         raise UsageError("--explain and --dense take one picture")
-    for path in (csv, explain, dense):
-        if path is not None and path.exists() and not force:
-            raise UsageError(f"{path} is there already", hint="--force replaces it")
+    _check_new([path for path in (csv, explain, dense) if path is not None and not force])
     writer = open_captioner(model)
+    if watch is not None:
+        _watch(writer, watch, style, json)
     if explain or dense:
         _draw(writer, files[0], style, explain, dense, box or [], json)
         return
@@ -78,7 +86,34 @@ def caption(
         raise typer.Exit(1)
 
 
-def _all(writer: Any, files: list[Path], style: Any, quiet: bool) -> tuple[list[dict[str, Any]], int]:
+def _check_new(paths: list[Path]) -> None:
+    """Usage error for a file that is there already."""
+    from edgevision.errors import UsageError
+
+    for path in paths:
+        if path.exists():
+            raise UsageError(f"{path} is there already", hint="--force replaces it")
+
+
+def _watch(writer: Any, folder: Path, style: Any, json: bool) -> NoReturn:
+    """What comes into the folder, as text or as a line of JSON each; what is no picture is said."""
+    from json import dumps
+
+    from edgevision.console import console, strip_escapes
+    from edgevision.inference.arrivals import arrivals
+
+    coming = arrivals(folder)
+    console.print(strip_escapes(f"watching {folder}; Ctrl-C ends"), markup=False, soft_wrap=True)
+    for path in coming:
+        results, _ = _all(writer, [path], style, quiet=json, named=True)
+        for result in results if json else ():
+            typer.echo(dumps(result))
+    raise AssertionError("a folder is watched for ever")
+
+
+def _all(
+    writer: Any, files: list[Path], style: Any, quiet: bool, named: bool = False
+) -> tuple[list[dict[str, Any]], int]:
     """What JSON has of each picture, and how many could not be read, which is said."""
     from rich.progress import track
 
@@ -90,7 +125,7 @@ def _all(writer: Any, files: list[Path], style: Any, quiet: bool) -> tuple[list[
     for path in track(files, "captions", console=console, transient=True, disable=len(files) < 10):
         try:
             array, note = picture_array(path, writer.side)
-        except UserError as error:
+        except (UserError, OSError) as error:
             failed += 1
             console.print(f"edgevision: {strip_escapes(str(error))}", markup=False, soft_wrap=True)
             continue
@@ -98,7 +133,7 @@ def _all(writer: Any, files: list[Path], style: Any, quiet: bool) -> tuple[list[
         results.append({"picture": str(path), "note": note, "captions": found})
         for one in () if quiet else found:
             cut = " [cut: no end within the limit]" if one["cut"] else ""
-            told = f"{path}: " if len(files) > 1 or len(found) > 1 else ""
+            told = f"{path}: " if named or len(files) > 1 or len(found) > 1 else ""
             score = f" ({one['score']:.3f})" if len(found) > 1 else ""
             out.print(strip_escapes(f"{told}{one['text']}{cut}{score}"), markup=False, soft_wrap=True)
         if note and not quiet:
