@@ -119,10 +119,13 @@ def peak_memory() -> int:
     """Bytes: with Metal the most that MLX's arrays took, else the largest size of the process."""
     if mx.metal.is_available():
         return mx.get_peak_memory()
+    status = Path("/proc/self/status")
+    if status.is_file():  # on Linux ru_maxrss counts what the parent process held when it forked, too
+        lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
+        return int(lines["VmHWM"].split()[0]) * 1024
     import resource
 
-    largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return largest if sys.platform == "darwin" else largest * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def machine() -> str:

@@ -101,10 +101,11 @@ def test_bad_files_are_named(tmp_path):
 
 
 SPARSE = """
-import resource, sys
+import sys
 from pathlib import Path
 from edgevision.text.corpus import Windows, held_out, open_corpus, sample
 from edgevision.text.tokenizer import train_tokenizer
+from edgevision.training.watch import peak_memory
 
 corpus = open_corpus(Path(sys.argv[1]))
 end = corpus.size * 9 // 10
@@ -113,8 +114,7 @@ windows = Windows(corpus, tokenizer, 0, end, 256, 32, seed=0)
 for step in range(300):
     assert windows.at(step).shape == (32, 257)
 held_out(corpus, tokenizer, end, corpus.size, 256)
-largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(largest if sys.platform == "darwin" else largest * 1024)
+print(peak_memory())
 """
 
 

@@ -158,7 +158,7 @@ def test_pictures_as_files_give_what_arrays_give(run, tmp_path):
     ("arguments", "code", "message"),
     [
         (["classify", "{run}/none", "x.png"], 1, "is not there"),
-        (["classify", "{exported}/config.json", "x.png"], 1, "neither"),
+        (["classify", "{exported}/config.json", "x.png"], 1, "is no .onnx"),
         (["export", "{run}", "--to", "tflite", "--out", "{tmp}/e"], 2, "--to tflite"),
         (
             ["export", "{run}", "--to", "onnx", "--precision", "int3", "--out", "{tmp}/e"],

@@ -19,11 +19,13 @@ from converters.targets.coreml.program import Block, Constant, Operation, Type
 
 Sizes = tuple[int | None, ...]  # None is a size that is not known
 Known = Mapping[str, Any]  # parameter to the array of a constant, or the Type of what is computed
+Rule = Callable[[Known], "Sizes | list[Sizes] | None"]
 
 UNARY = """abs acos asin atan atanh cos cosh sin sinh tan tanh exp exp2 log sqrt rsqrt inverse square erf sign
     ceil floor round clip relu relu6 leaky_relu elu gelu sigmoid silu softplus softsign softmax layer_norm
     batch_norm instance_norm l2_norm cumsum cast identity logical_not argsort reverse band_part slice_update
     threshold scaled_tanh sigmoid_hard clamped_relu prelu"""
+VIEWS = "slice_by_index squeeze split depth_to_space space_to_depth"  # computed without memory
 BINARY = """add sub mul real_div floor_div mod pow maximum minimum equal not_equal less less_equal greater
     greater_equal logical_and logical_or logical_xor"""
 OPERANDS = {"matmul": "x", "cast": "x", "concat": "values"}  # whose type the result has
@@ -39,8 +41,8 @@ def check_declared(inputs: Mapping[str, Type], body: Block) -> None:
         given = {name: _of(argument, known) for name, argument in operation.arguments.items()}
         _check_dtypes(operation, given)
         rule = RULES.get(operation.type)
-        if rule is not None and len(operation.outputs) == 1:
-            _check_shape(operation, rule, given)
+        if rule is not None:
+            _check_shapes(operation, rule, given)
         known.update(operation.outputs)
 
 
@@ -69,17 +71,21 @@ def _dtype(value: Any) -> str | None:
     return value.dtype.name if isinstance(value, np.ndarray) and value.dtype != object else None
 
 
-def _check_shape(operation: Operation, rule: Callable[..., Sizes | None], given: Known) -> None:
-    declared = operation.outputs[0][1]
-    if declared.kind != "tensor" or declared.shape is None:
-        return
+def _check_shapes(operation: Operation, rule: Rule, given: Known) -> None:
     try:
         found = rule(given)
     except (AttributeError, IndexError, KeyError, TypeError, ValueError):
         return  # operands that the rule does not know: the operation tells when it is computed
-    if found is not None and not _match(found, declared.shape):
-        text = ", ".join("?" if size is None else str(size) for size in found)
-        raise LoadError(f"{operation.name} is declared {declared}, its operands give ({text})")
+    shapes = found if isinstance(found, list) else [found]
+    if len(shapes) != len(operation.outputs):
+        return
+    for shape, (name, declared) in zip(shapes, operation.outputs, strict=True):
+        if shape is None or declared.kind != "tensor" or declared.shape is None:
+            continue
+        if not _match(shape, declared.shape):
+            text = ", ".join("?" if size is None else str(size) for size in shape)
+            what = operation.name if len(shapes) == 1 else f"{name} of {operation.name}"
+            raise LoadError(f"{what} is declared {declared}, its operands give ({text})")
 
 
 def _match(found: Sizes, declared: Sizes) -> bool:
@@ -214,7 +220,70 @@ def _attention(given: Known) -> Sizes:
     return (*query[:-1], value[-1])
 
 
-RULES: dict[str, Callable[[Known], Sizes | None]] = {
+def _whole(value: Any) -> tuple[int, ...]:
+    """The shape; TypeError where a size is not known."""
+    sizes = _shape(value)
+    known = tuple(size for size in sizes if size is not None)
+    if len(known) < len(sizes):
+        raise TypeError("unknown sizes")
+    return known
+
+
+def _viewed(name: str) -> Rule:
+    """What the operation makes of an array that takes no memory."""
+
+    def rule(given: Known) -> Sizes | list[Sizes]:
+        constants = {parameter: value for parameter, value in given.items() if parameter != "x"}
+        if not all(isinstance(value, np.ndarray) for value in constants.values()):
+            raise TypeError("not constants")
+        parts = MEANINGS[name].compute(np.broadcast_to(np.int8(0), _whole(given["x"])), **constants)
+        return [tuple(part.shape) for part in parts] if isinstance(parts, tuple) else tuple(parts.shape)
+
+    return rule
+
+
+def _padded(given: Known) -> Sizes:
+    x, pad = _shape(given["x"]), _numbers(given["pad"])
+    around = [0] * (2 * len(x) - len(pad)) + pad
+    return tuple(
+        None if size is None else size + around[2 * axis] + around[2 * axis + 1]
+        for axis, size in enumerate(x)
+    )
+
+
+def _points(given: Known) -> Sizes | None:
+    x, indices = _shape(given["x"]), _shape(given["indices"])
+    (batch,) = _numbers(given.get("batch_dims", np.array(0)))
+    return None if batch or indices[-1] is None else (*indices[:-1], *x[indices[-1] :])
+
+
+def _sliced(given: Known) -> Sizes:
+    """From a begin that may be computed; -1 goes to the end."""
+    x, sizes = _shape(given["x"]), _numbers(given["size"])
+    begin = _numbers(given["begin"]) if isinstance(given["begin"], np.ndarray) else [None] * len(x)
+    rests = [None if whole is None or at is None else whole - at for whole, at in zip(x, begin, strict=True)]
+    return tuple(rest if size == -1 else size for size, rest in zip(sizes, rests, strict=True))
+
+
+def _extreme(given: Known) -> Sizes:
+    """Of a reduction to positions, along one axis."""
+    return _reduced({**given, "axes": given.get("axis", np.array(-1)), "keep_dims": given["keep_dims"]})
+
+
+def _stacked(given: Known) -> Sizes:
+    shapes = [_shape(value) for value in given["values"]]
+    (axis,) = _numbers(given["axis"])
+    axis %= len(shapes[0]) + 1
+    joined = _broadcast(*shapes)
+    return (*joined[:axis], len(shapes), *joined[axis:])
+
+
+def _resized(given: Known) -> Sizes:
+    sizes = [_numbers(given[f"target_size_{side}"])[0] for side in ("height", "width")]
+    return (*_shape(given["x"])[:-2], *sizes)
+
+
+RULES: dict[str, Rule] = {
     **dict.fromkeys(UNARY.split(), lambda given: _shape(given["x"])),
     **dict.fromkeys(BINARY.split(), lambda given: _broadcast(_shape(given["x"]), _shape(given["y"]))),
     **dict.fromkeys(REDUCED, _reduced),
@@ -222,14 +291,26 @@ RULES: dict[str, Callable[[Known], Sizes | None]] = {
         ("max_pool", "avg_pool"),
         lambda given: _window(given, _numbers(given["kernel_sizes"]), _shape(given["x"])[1]),
     ),
+    **dict.fromkeys(("resize_bilinear", "resize_nearest_neighbor"), _resized),
+    **dict.fromkeys(("scatter", "scatter_along_axis", "scatter_nd"), lambda given: _shape(given["data"])),
+    **dict.fromkeys(("reduce_argmax", "reduce_argmin"), _extreme),
+    **{name: _viewed(name) for name in VIEWS.split()},
     "concat": _concat,
     "conv": _conv,
+    "conv_transpose": lambda given: tuple(_numbers(given["output_shape"])),
     "expand_dims": _expanded,
+    "fill": lambda given: tuple(_numbers(given["shape"])),
     "gather": _gather,
+    "gather_along_axis": lambda given: _shape(given["indices"]),
+    "gather_nd": _points,
     "linear": _linear,
     "matmul": _matmul,
+    "pad": _padded,
     "reshape": _reshape,
     "scaled_dot_product_attention": _attention,
+    "slice_by_size": _sliced,
+    "shape": lambda given: (len(_shape(given["x"])),),
+    "stack": _stacked,
     "select": lambda given: _broadcast(*(_shape(given[name]) for name in ("cond", "a", "b"))),
     "tile": _tiled,
     "transpose": lambda given: tuple(_shape(given["x"])[axis] for axis in _numbers(given["perm"])),

@@ -96,6 +96,15 @@ class Writer:
         proto = helper.make_node(op_type, inputs, outputs, name=outputs[0], domain=domain or None, **attrs)
         self.nodes.append(proto)
 
+    def subgraph(self, name: str, emit: Callable[[], Sequence[str]], like: Sequence[Value]) -> GraphProto:
+        """What `emit` adds, as the graph of a branch; its outputs are the names that `emit` gives, with the
+        types of `like`. Sizes and operands that later nodes share must have been asked for before."""
+        outer, self.nodes = self.nodes, []
+        names = emit()
+        nodes, self.nodes = self.nodes, outer
+        outputs = [self._info(name, value) for name, value in zip(names, like, strict=True)]
+        return GraphProto(node=nodes, name=self.unique(name), output=outputs)
+
     def once(self, key: Any, make: Callable[[], str]) -> str:
         """The name that `make` gives, made for the first of all nodes with this key."""
         if key not in self._once:

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from onnx import TensorProto
 
 from converters.graph import Node, Value
-from converters.sizes import Shape
+from converters.sizes import AnySize, Shape
 from converters.targets.onnx.rules.lowering import Lowering
-from converters.targets.onnx.writer import ELEMENT_TYPES, Writer
+from converters.targets.onnx.writer import Writer
 
 
 def _refuse_attention(opset: int, node: Node) -> str | None:
@@ -28,7 +29,8 @@ def _attention(w: Writer, node: Node) -> None:
     if w.runtime == "onnxruntime" and _is_plain(node):
         _multi_head(w, node)
     else:
-        _emit_attention(w, node, (q, k, v), masks, ())
+        names = [*map(w.name, (q, k, v)), *_biases(w, q, k, masks)]
+        w.give("Attention", names, [w.name(node.output)], **_attributes(node))
 
 
 def _is_plain(node: Node) -> bool:
@@ -53,47 +55,64 @@ def _multi_head(w: Writer, node: Node) -> None:
 
 def _cached(w: Writer, node: Node) -> None:
     q, k, v, keys, values, *masks = node.inputs
-    if w.shares_caches(node):
-        _grouped(w, node, masks)
-    else:
-        _emit_attention(w, node, (q, k, v), masks, (keys, values))
+    outputs = [w.name(value) for value in node.outputs]
+    names = [w.name(value) for value in (q, k, v, keys, values)]
+    bias = _biases(w, q, node.outputs[1], masks)
+    portable = [*names[:3], *(bias or [""]), *names[3:]]
+    if not w.shares_caches(node):
+        w.give("Attention", portable, outputs, **_attributes(node))
+        return
+    heads, groups = node.attrs["heads"]
+    options = {"num_heads": heads, "kv_num_heads": groups, "scale": float(node.attrs["scale"])}
+    grouped = [
+        *names,
+        *_lengths(w, q.shape[0], node.outputs[1].shape[2]),
+        *(["", "", "", *bias] if bias else []),
+    ]
+    batch, length = q.shape[0], q.shape[1]
+    if 1 in (batch, length):
+        w.give("GroupQueryAttention", grouped, outputs, domain="com.microsoft", **options)
+        return
+    many = w.once(("many", batch, length), lambda: _is_refused(w, batch, length, node.outputs[1].shape[2]))
+
+    def in_place() -> list[str]:
+        return w.node("GroupQueryAttention", *grouped, outputs=3, domain="com.microsoft", **options)
+
+    def copied() -> list[str]:
+        return w.node("Attention", *portable, outputs=3, **_attributes(node))
+
+    then, other = (w.subgraph(emit.__name__, emit, node.outputs) for emit in (copied, in_place))
+    w.give("If", [many], outputs, then_branch=then, else_branch=other)
 
 
-def _grouped(w: Writer, node: Node, masks: Sequence[Value]) -> None:
-    """onnxruntime's own op, which appends to the past in place where a caller gives a buffer with room."""
-    q, k, v, keys, values, *_ = node.inputs
-    batch, whole = q.shape[0], node.outputs[1].shape[2]
-    total = w.once(("total", whole), lambda: _int32(w, w.size(whole)))
+def _lengths(w: Writer, batch: AnySize, whole: AnySize) -> list[str]:
+    """The last position of each text, and the number of all tokens, as GroupQueryAttention takes them."""
+    total = w.once(
+        ("total", whole), lambda: w.node("Cast", w.size(whole), to=TensorProto.INT32, name="total")
+    )
     last = w.once(("last", whole), lambda: w.node("Sub", total, w.constant(np.array([1], np.int32))))
     lasts = w.once(("lasts", batch, whole), lambda: w.node("Expand", last, w.shape((batch,)), name="lasts"))
-    scalar = w.once(("scalar", whole), lambda: w.node("Squeeze", total, name="total"))
-    bias = [_whole(w, mask, q.dtype, (q.shape[-2], whole)) for mask in masks]
-    names = [*map(w.name, (q, k, v, keys, values)), lasts, scalar, *([""] * 3 if bias else []), *bias]
-    heads, groups = node.attrs["heads"]
-    scale = float(node.attrs["scale"])
-    outputs = [w.name(value) for value in node.outputs]
-    options = {"num_heads": heads, "kv_num_heads": groups, "scale": scale}
-    w.give("GroupQueryAttention", names, outputs, domain="com.microsoft", **options)
+    return [lasts, w.once(("scalar", whole), lambda: w.node("Squeeze", total, name="total"))]
 
 
-def _int32(w: Writer, size: str) -> str:
-    return w.node("Cast", size, to=ELEMENT_TYPES["int32"], name="total")
+def _is_refused(w: Writer, batch: AnySize, length: AnySize, whole: AnySize) -> str:
+    """Whether several tokens come after others in several texts, all that GroupQueryAttention refuses."""
+    past = w.node("Sub", w.size(whole), w.size(length), name="past")
+    product = w.node("Mul", past, w.size((batch - 1) * (length - 1)))
+    return w.node("Squeeze", w.node("Cast", product, to=TensorProto.BOOL), name="many")
 
 
-def _emit_attention(
-    w: Writer, node: Node, operands: Sequence[Value], masks: Sequence[Value], past: Sequence[Value]
-) -> None:
-    names = [w.name(value) for value in operands]
-    keys = node.outputs[1] if past else operands[1]
-    names += [_whole(w, mask, operands[0].dtype, (operands[0].shape[-2], keys.shape[-2])) for mask in masks]
-    if past:
-        names += [""] * (4 - len(names)) + [w.name(value) for value in past]
+def _biases(w: Writer, q: Value, keys: Value, masks: Sequence[Value]) -> list[str]:
+    return [_whole(w, mask, q.dtype, (q.shape[-2], keys.shape[-2])) for mask in masks]
+
+
+def _attributes(node: Node) -> dict[str, Any]:
     attrs: dict[str, Any] = {"scale": node.attrs["scale"]}
     if node.attrs["heads"]:
         attrs["q_num_heads"], attrs["kv_num_heads"] = node.attrs["heads"]
     if node.attrs["causal"]:
         attrs["is_causal"] = 1
-    w.give("Attention", names, [w.name(value) for value in node.outputs], **attrs)
+    return attrs
 
 
 def _refuse_cached(opset: int, node: Node) -> str | None:
