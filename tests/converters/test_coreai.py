@@ -356,3 +356,11 @@ def test_reshaped_array_of_known_sizes_meets_one_of_computed_sizes(tmp_path):
     graph = cv.capture(fn, {"x": cv.Spec(("n",)), "y": cv.Spec((1, 1))})
     model = cv.load(cv.convert(graph, tmp_path / "model.aimodel"))
     assert model(x=np.arange(6, dtype=np.float32), y=np.ones((1, 1), np.float32))["output"] == 4
+
+
+def test_reshape_before_a_product_is_kept(tmp_path):
+    """Core AI's optimiser drops it where the product broadcasts, and takes (2, 1, 1) for two matrices."""
+    table = mx.arange(12).astype(mx.float32).reshape(4, 3, 1)
+    x = np.array([[[1]], [[100]]], np.float32)
+    got, wanted = as_asset(lambda x: mx.inner(table, x), tmp_path, x=x)
+    np.testing.assert_array_equal(got, wanted)

@@ -1,7 +1,27 @@
-"""Matrix products."""
+"""Matrix products. Core AI's optimiser drops a reshape in front of a product where it only moves axes of one
+element, also where that changes the matrices; a maximum with minus infinity keeps the two apart."""
 
 from __future__ import annotations
 
-from converters.targets.coreai.rules.lowering import named
+import numpy as np
 
-RULES = {"Matmul": named("BroadcastingBatchMatmul")}
+from converters.graph import Node, Value
+from converters.targets.coreai.beta import Handle
+from converters.targets.coreai.rules.lowering import Lowering
+from converters.targets.coreai.writer import Writer
+
+
+def _matmul(w: Writer, node: Node) -> None:
+    w.give(node.output, w.op("BroadcastingBatchMatmul", *(_matrices(w, value) for value in node.inputs)))
+
+
+def _matrices(w: Writer, value: Value) -> Handle:
+    producer, handle = w.graph.producers.get(value), w.ref(value)
+    if producer is None or producer.op != "Reshape" or value in w.known:
+        return handle
+    before, after = producer.inputs[0].shape, value.shape
+    moved = [s for s in before if s != 1] == [s for s in after if s != 1] and before[-2:] != after[-2:]
+    return w.op("BroadcastingMaximum", handle, w.like(-np.inf, value)) if moved else handle
+
+
+RULES = {"Matmul": Lowering(_matmul)}
