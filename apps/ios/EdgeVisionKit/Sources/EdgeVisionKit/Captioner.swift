@@ -9,12 +9,10 @@ public protocol Captioner {
 
 extension Captioner {
     /// The best sentences about a picture of any size, best first: by beams, or drawn where there is one beam.
-    /// The whole picture is squeezed to the model's square.
     public func captions(
         _ picture: Picture, _ model: Contents.Caption, beams: Int = 3, sampling: Sampling = Sampling()
     ) async throws -> [Sentence] {
-        let square = picture.resized(width: model.side, height: model.side)
-        let begun = try rows(try await look(square), count: max(beams, 1))
+        let begun = try rows(try await look(picture.squeezed(model.side)), count: max(beams, 1))
         if beams > 1 {
             return try await search(begun, start: model.start, end: model.end, beams: beams, limit: model.limit)
         }

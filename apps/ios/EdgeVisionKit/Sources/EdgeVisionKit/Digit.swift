@@ -49,25 +49,22 @@ private func placed(_ ink: [Double], _ width: Int, _ height: Int, _ side: Int) -
 private func scaled(
     _ values: [Float], _ width: Int, _ height: Int, to newWidth: Int, _ newHeight: Int, _ filter: Filter
 ) -> [Float] {
-    func across(_ values: [Float], _ lines: Int, _ step: Int, _ line: Int, _ weights: Weights) -> [[Float]] {
-        (0..<lines).map { at in
-            (0..<weights.count).map { place in
-                var sum = 0.0
-                for (offset, weight) in weights.exact[place].enumerated() {
-                    sum += Double(values[at * line + (weights.first[place] + offset) * step]) * weight
-                }
-                return Float(sum)
-            }
+    func acrossColumns(_ values: [Float]) -> [Float] {
+        let weights = Weights(Float(width), of: width, to: newWidth, filter)
+        if newWidth == width { return values }
+        return (0..<(values.count / width * newWidth)).map { place in
+            let (row, column) = place.quotientAndRemainder(dividingBy: newWidth)
+            return weights.sum(column, values, at: row * width + weights.first[column], step: 1)
         }
     }
-    var (now, wide) = (values, width)
-    if newWidth != width {
-        now = across(now, height, 1, width, Weights(from: width, to: newWidth, filter)).flatMap { $0 }
-        wide = newWidth
+    func acrossRows(_ values: [Float]) -> [Float] {
+        let weights = Weights(Float(height), of: height, to: newHeight, filter), line = values.count / height
+        if newHeight == height { return values }
+        return (0..<(newHeight * line)).map { place in
+            let (row, column) = place.quotientAndRemainder(dividingBy: line)
+            return weights.sum(row, values, at: weights.first[row] * line + column, step: line)
+        }
     }
-    if newHeight != height {
-        let columns = across(now, wide, wide, 1, Weights(from: height, to: newHeight, filter))
-        now = (0..<newHeight).flatMap { row in columns.map { $0[row] } }
-    }
-    return now
+    return isMuchHigher(width, height, newWidth, newHeight)
+        ? acrossColumns(acrossRows(values)) : acrossRows(acrossColumns(values))
 }

@@ -13,12 +13,45 @@ public struct Picture: Equatable, Sendable {
         self.bytes = bytes
     }
 
-    /// As `edgevision` makes it of what it is given: the numbers are those of Pillow, to the last bit.
-    public func resized(width newWidth: Int, height newHeight: Int, filter: Filter = .bilinear) -> Picture {
-        var picture = self
-        if newWidth != width { picture = picture.acrossColumns(Weights(from: width, to: newWidth, filter)) }
-        if newHeight != height { picture = picture.acrossRows(Weights(from: height, to: newHeight, filter)) }
-        return picture
+    /// Pillow's resize, to the last bit of version 13: antialiased, rounded to 8 bits after the columns and after the rows.
+    /// - gap: whole blocks are averaged first, so that this many times the new size is left to be weighed.
+    public func resized(width newWidth: Int, height newHeight: Int, filter: Filter, gap: Double? = nil) -> Picture {
+        if newWidth == width, newHeight == height { return self }
+        let block = { (old: Int, new: Int) in gap.map { max(Int(Double(old) / Double(new) / $0), 1) } ?? 1 }
+        let (wide, high) = (block(width, newWidth), block(height, newHeight))
+        var picture = averaged(wide, high)
+        let columns = Weights(Float(width) / Float(wide), of: picture.width, to: newWidth, filter)
+        let rows = Weights(Float(height) / Float(high), of: picture.height, to: newHeight, filter)
+        if isMuchHigher(picture.width, picture.height, newWidth, newHeight) {
+            picture = picture.acrossRows(rows)
+            return newWidth == width ? picture : picture.acrossColumns(columns)
+        }
+        if newWidth != width { picture = picture.acrossColumns(columns) }
+        return newHeight == height ? picture : picture.acrossRows(rows)
+    }
+
+    /// The whole picture in a square, as a captioner sees it.
+    public func squeezed(_ side: Int) -> Picture { resized(width: side, height: side, filter: .bicubic, gap: 3) }
+
+    /// The mean of each block of wide x high pixels; at the right and below, of what there is.
+    private func averaged(_ wide: Int, _ high: Int) -> Picture {
+        if wide == 1, high == 1 { return self }
+        let (newWidth, newHeight) = ((width + wide - 1) / wide, (height + high - 1) / high)
+        var new = [UInt8](repeating: 0, count: newWidth * newHeight * channels)
+        for place in new.indices {
+            let (pixel, channel) = place.quotientAndRemainder(dividingBy: channels)
+            let (row, column) = pixel.quotientAndRemainder(dividingBy: newWidth)
+            let (down, across) = (min(high, height - row * high), min(wide, width - column * wide))
+            var sum = down * across / 2
+            for y in 0..<down {
+                for x in 0..<across {
+                    sum += Int(bytes[((row * high + y) * width + column * wide + x) * channels + channel])
+                }
+            }
+            let share = Int(Float(1 << 32) / Float(256 * down * across))
+            new[place] = UInt8((sum * share) >> 24)
+        }
+        return Picture(width: newWidth, height: newHeight, channels: channels, bytes: new)
     }
 
     /// (value * scale - mean) / std of each channel, in the order of the bytes.
@@ -54,6 +87,11 @@ public struct Picture: Equatable, Sendable {
     }
 }
 
+/// Whether Pillow, since version 13, begins with the rows: where more than twice as many rows as columns go.
+func isMuchHigher(_ width: Int, _ height: Int, _ newWidth: Int, _ newHeight: Int) -> Bool {
+    height > newHeight && height - newHeight > 2 * (width - newWidth)
+}
+
 /// How neighbours are weighed; `reach` is in pixels of the smaller of both pictures.
 public enum Filter: Sendable {
     case box, bilinear, bicubic
@@ -87,8 +125,9 @@ struct Weights {
     let whole: [[Int]]
     var count: Int { first.count }
 
-    init(from size: Int, to newSize: Int, _ filter: Filter) {
-        let scale = Double(size) / Double(newSize), stretch = max(scale, 1), reach = filter.reach * stretch
+    /// - extent: of the old pixels, the part that counts; the last may count in part.
+    init(_ extent: Float, of size: Int, to newSize: Int, _ filter: Filter) {
+        let scale = Double(extent) / Double(newSize), stretch = max(scale, 1), reach = filter.reach * stretch
         var first: [Int] = [], exact: [[Double]] = []
         for place in 0..<newSize {
             let centre = (Double(place) + 0.5) * scale
@@ -112,6 +151,10 @@ struct Weights {
             at += step
         }
         return UInt8(clamping: total >> Self.bits)
+    }
+
+    func sum(_ place: Int, _ values: [Float], at start: Int, step: Int) -> Float {
+        Float(exact[place].enumerated().reduce(0) { $0 + Double(values[start + $1.offset * step]) * $1.element })
     }
 }
 
