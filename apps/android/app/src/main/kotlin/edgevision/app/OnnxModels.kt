@@ -64,7 +64,7 @@ class OnnxCaptioner(encoder: String, decoder: String) {
     /** The best sentences about a picture of any size, squeezed to the model's square. */
     fun captions(picture: Picture, model: Contents.Caption, beams: Int, sampling: Sampling = Sampling()): List<Sentence> {
         val side = model.side.toLong()
-        val pixels = picture.resized(model.side, model.side).planes()
+        val pixels = picture.squeezed(model.side).planes()
         return mapOf("pixel_values" to floats(pixels, 1, 3, side, side)).closing { given ->
             encoder.run(given).use { seen ->
                 OnnxRows(decoder, seen.tensor("last_hidden_state"), beams).use { rows ->

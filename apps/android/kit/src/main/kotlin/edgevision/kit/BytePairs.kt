@@ -132,7 +132,7 @@ internal fun words(text: List<Int>): List<List<Int>> {
     while (place < text.size) {
         var end = place + 1
         val contraction = CONTRACTIONS.firstOrNull { place + it.size <= text.size && text.subList(place, place + it.size) == it }
-        val first = if (text[place] == ' '.toInt() && end < text.size) end else place
+        val first = if (text[place] == 0x20 && end < text.size) end else place
         if (contraction != null) {
             end = place + contraction.size
         } else if (kinds[first] != Kind.BLANK) {

@@ -49,18 +49,19 @@ private fun placed(ink: List<Double>, width: Int, height: Int, side: Int): Pictu
 private fun scaled(
     values: FloatArray, width: Int, height: Int, newWidth: Int, newHeight: Int, filter: Filter
 ): FloatArray {
-    val columns = Weights(width, newWidth, filter)
-    val wide = if (newWidth == width) values else FloatArray(newWidth * height) {
-        val place = it % newWidth
-        columns.exact[place].indices.fold(0.0) { sum, offset ->
-            sum + values[it / newWidth * width + columns.first[place] + offset] * columns.exact[place][offset]
-        }.toFloat()
+    fun acrossColumns(values: FloatArray): FloatArray {
+        val weights = Weights(width.toFloat(), width, newWidth, filter)
+        return if (newWidth == width) values else FloatArray(values.size / width * newWidth) {
+            weights.sum(it % newWidth, values, it / newWidth * width + weights.first[it % newWidth], 1)
+        }
     }
-    val rows = Weights(height, newHeight, filter)
-    return if (newHeight == height) wide else FloatArray(newWidth * newHeight) {
-        val place = it / newWidth
-        rows.exact[place].indices.fold(0.0) { sum, offset ->
-            sum + wide[(rows.first[place] + offset) * newWidth + it % newWidth] * rows.exact[place][offset]
-        }.toFloat()
+    fun acrossRows(values: FloatArray): FloatArray {
+        val weights = Weights(height.toFloat(), height, newHeight, filter)
+        val line = values.size / height
+        return if (newHeight == height) values else FloatArray(newHeight * line) {
+            weights.sum(it / line, values, weights.first[it / line] * line + it % line, line)
+        }
     }
+    return if (isMuchHigher(width, height, newWidth, newHeight)) acrossColumns(acrossRows(values))
+    else acrossRows(acrossColumns(values))
 }

@@ -10,12 +10,49 @@ class Picture(val width: Int, val height: Int, val channels: Int, val bytes: Byt
         require(bytes.size == width * height * channels)
     }
 
-    /** As `edgevision` makes it of what it is given: the numbers are those of Pillow, to the last bit. */
-    fun resized(newWidth: Int, newHeight: Int, filter: Filter = Filter.BILINEAR): Picture {
-        var picture = this
-        if (newWidth != width) picture = picture.acrossColumns(Weights(width, newWidth, filter))
-        if (newHeight != height) picture = picture.acrossRows(Weights(height, newHeight, filter))
-        return picture
+    /**
+     * Pillow's resize, to the last bit of version 13: antialiased, rounded to 8 bits after the columns and after the rows.
+     *
+     * @param gap whole blocks are averaged first, so that this many times the new size is left to be weighed.
+     */
+    fun resized(newWidth: Int, newHeight: Int, filter: Filter, gap: Double? = null): Picture {
+        if (newWidth == width && newHeight == height) return this
+        fun block(old: Int, new: Int) = if (gap == null) 1 else max((old.toDouble() / new / gap).toInt(), 1)
+        val wide = block(width, newWidth)
+        val high = block(height, newHeight)
+        val picture = averaged(wide, high)
+        val columns = Weights(width.toFloat() / wide, picture.width, newWidth, filter)
+        val rows = Weights(height.toFloat() / high, picture.height, newHeight, filter)
+        fun Picture.acrossColumnsIfNeeded() = if (newWidth == this@Picture.width) this else acrossColumns(columns)
+        fun Picture.acrossRowsIfNeeded() = if (newHeight == this@Picture.height) this else acrossRows(rows)
+        return if (isMuchHigher(picture.width, picture.height, newWidth, newHeight)) {
+            picture.acrossRowsIfNeeded().acrossColumnsIfNeeded()
+        } else {
+            picture.acrossColumnsIfNeeded().acrossRowsIfNeeded()
+        }
+    }
+
+    /** The whole picture in a square, as a captioner sees it. */
+    fun squeezed(side: Int) = resized(side, side, Filter.BICUBIC, 3.0)
+
+    /** The mean of each block of wide x high pixels; at the right and below, of what there is. */
+    private fun averaged(wide: Int, high: Int): Picture {
+        if (wide == 1 && high == 1) return this
+        val newWidth = (width + wide - 1) / wide
+        val newHeight = (height + high - 1) / high
+        val new = ByteArray(newWidth * newHeight * channels) {
+            val row = it / channels / newWidth
+            val column = it / channels % newWidth
+            val down = min(high, height - row * high)
+            val across = min(wide, width - column * wide)
+            var sum = (down * across / 2).toLong()
+            for (y in 0 until down) for (x in 0 until across) {
+                sum += bytes[((row * high + y) * width + column * wide + x) * channels + it % channels].toInt() and 255
+            }
+            val share = ((1L shl 32).toFloat() / (256 * down * across)).toLong()
+            ((sum * share) shr 24).toByte()
+        }
+        return Picture(newWidth, newHeight, channels, new)
     }
 
     /** The bytes as float32 in [0, 1], (value - mean) / std, as (channels, height, width). */
@@ -49,6 +86,10 @@ class Picture(val width: Int, val height: Int, val channels: Int, val bytes: Byt
     }
 }
 
+/** Whether Pillow, since version 13, begins with the rows: where more than twice as many rows as columns go. */
+internal fun isMuchHigher(width: Int, height: Int, newWidth: Int, newHeight: Int) =
+    height > newHeight && height - newHeight > 2 * (width - newWidth)
+
 /** How neighbours are weighed; `reach` is in pixels of the smaller of both pictures. */
 enum class Filter(val reach: Double) {
     BOX(0.5) {
@@ -69,14 +110,18 @@ enum class Filter(val reach: Double) {
     abstract fun weight(distance: Double): Double
 }
 
-/** Pillow's weights: an antialiased filter, for 8 bits in whole numbers with 22 bits behind the point. */
-internal class Weights(size: Int, val count: Int, filter: Filter) {
+/**
+ * Pillow's weights: an antialiased filter, for 8 bits in whole numbers with 22 bits behind the point.
+ *
+ * @param extent of the old pixels, the part that counts; the last may count in part.
+ */
+internal class Weights(extent: Float, size: Int, val count: Int, filter: Filter) {
     val first = IntArray(count)
     val exact: List<DoubleArray>
     private val whole: List<IntArray>
 
     init {
-        val scale = size.toDouble() / count
+        val scale = extent.toDouble() / count
         val stretch = max(scale, 1.0)
         val reach = filter.reach * stretch
         exact = List(count) { place ->
@@ -102,6 +147,12 @@ internal class Weights(size: Int, val count: Int, filter: Filter) {
             at += step
         }
         return min(max(total shr BITS, 0), 255).toByte()
+    }
+
+    fun sum(place: Int, values: FloatArray, start: Int, step: Int): Float {
+        var total = 0.0
+        exact[place].forEachIndexed { offset, weight -> total += values[start + offset * step] * weight }
+        return total.toFloat()
     }
 
     private companion object {
