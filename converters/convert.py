@@ -142,8 +142,10 @@ def _target(path: Path, target: str | None) -> str:
 def _refuse_unknown(layout: Any, runtime: Any, precision: Any, target: str) -> None:
     if layout not in LAYOUTS:
         raise ConversionError(f"layout={layout!r} is unknown", hint=f"use {' or '.join(map(repr, LAYOUTS))}")
-    if layout is not None and target != "coreml":
-        raise ConversionError(f"layout={layout!r} is for Core ML", hint="end the name in .mlpackage")
+    if layout is not None and target == "onnx":
+        raise ConversionError(
+            f"layout={layout!r} is for Apple's formats", hint="end the name in .mlpackage or .aimodel"
+        )
     if runtime not in (None, "onnxruntime"):
         raise ConversionError(f"runtime={runtime!r} is unknown", hint="use None or 'onnxruntime'")
     if precision not in PRECISIONS:

@@ -94,6 +94,15 @@ def causal_mask(b: Builder, queries: AnySize, keys: AnySize) -> Value:
     return b("GreaterEqual", b("Reshape", rows, shape=(queries, 1)), b("Reshape", columns, shape=(1, keys)))
 
 
+HIDDEN = {"float16": -6e4}  # else -1e30: so much that a score vanishes in it, and no infinity arises
+
+
+def added_mask(b: Builder, seen: Value, dtype: str) -> Value:
+    """A mask of bool as numbers to add to the scores."""
+    zero, hidden = b.constant(0, dtype=dtype), b.constant(HIDDEN.get(dtype, -1e30), dtype=dtype)
+    return b("Select", seen, zero, hidden)
+
+
 def split_heads(b: Builder, x: Value, heads: int) -> Value:
     """(B, L, H·D) to (B, H, L, D)."""
     batch, length, width = x.shape

@@ -10,7 +10,10 @@ Runtimes with such an op copy less and know without a mask what is causal.
 
 from __future__ import annotations
 
+from typing import Any
+
 from converters.graph import Builder, Value
+from converters.ops import OPS
 from converters.ops.attention import OVER_HEADS
 from converters.passes import linear
 from converters.passes.attention import attentions, packed
@@ -69,6 +72,12 @@ def _pack(b: Builder, m: Match) -> tuple[Value, ...]:
     return (b("Transpose", apart, axes=OVER_HEADS), *caches)
 
 
+def _expanded(b: Builder, m: Match) -> Any:
+    expand = OPS[m.root.op].expand
+    assert expand is not None
+    return expand(b, *m.root.inputs, **m.root.attrs)
+
+
 _KEYS = op("Concatenate", var("pk"), var("k"), name="ck", shared=True)
 _VALUES = op("Concatenate", var("pv"), var("v"), name="cv", shared=True)
 
@@ -77,3 +86,6 @@ RULES = (
     *(Rule("cache", root, _cached, _check) for root in attentions(var("q"), _KEYS, _VALUES)),
     Rule("pack-cache", op("CachedAttention"), _pack, _check_packed),
 )
+
+# For targets whose attention has no cache
+APART = (Rule("cache-apart", op("CachedAttention"), _expanded),)

@@ -11,7 +11,7 @@ from coreml_programs import verify
 from test_models import MODELS, draw, filled, spec_of
 
 import converters as cv
-from converters.targets.coreml.forms import HEADS, Form, default_form
+from converters.layouts.forms import HEADS, Form, default_form
 
 QUICK = {"ViT", "BERT", "Swin", "Perceiver"}
 UNLIKE = {
@@ -186,7 +186,7 @@ def test_what_it_is_not_for(tmp_path):
     graph = cv.capture(lambda x: x.reshape(-1) + 1, {"x": cv.Spec((2, 3))})
     with pytest.raises(cv.ConversionError, match="there are none here"):
         cv.convert(graph, tmp_path / "m.mlpackage", layout="neural-engine")
-    with pytest.raises(cv.ConversionError, match="is for Core ML"):
+    with pytest.raises(cv.ConversionError, match="is for Apple"):
         cv.convert(graph, tmp_path / "m.onnx", layout="neural-engine")
     with pytest.raises(cv.ConversionError, match="'gpu' is unknown"):
         cv.convert(graph, tmp_path / "m.mlpackage", layout="gpu")

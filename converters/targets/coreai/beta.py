@@ -9,7 +9,7 @@ types hold other numbers.
 # pyright: reportMissingImports=false
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from hashlib import sha256
@@ -70,6 +70,7 @@ class Program:
 
         self._module = Module.create()
         self._stored: dict[tuple[str, tuple[int, ...], bytes], Any] = {}
+        self._composites: dict[tuple[str, ...], Any] = {}
 
     @contextmanager
     def open(self) -> Iterator[None]:
@@ -102,6 +103,29 @@ class Program:
         with graph.block:
             arguments = dict(zip(inputs, graph.arguments, strict=True))
             yield Function(graph, arguments, states, self._stored)
+
+    def composite(
+        self, declaration: str, operands: Mapping[str, Handle], fill: Callable[[Function], None]
+    ) -> Handle:
+        """What a private function gives that a backend may know by its declaration; `fill` writes its body
+        where no function of these types is there yet."""
+        from coreai._compiler.ir import Attribute, InsertionPoint
+        from coreai.authoring.graph_builder import GraphOp
+
+        types = [handle.type for handle in operands.values()]
+        key = (declaration, *map(str, types))
+        if key not in self._composites:
+            name = f"composite_{len(self._composites)}"
+            known = Attribute.parse(declaration)
+            with InsertionPoint(self._module._mlir_module.body):
+                graph: Any = GraphOp(
+                    name, types, [], list(operands), [], private=True, no_inline=True, composite_decl=known
+                )
+            with graph.block:
+                fill(Function(graph, dict(zip(operands, graph.arguments, strict=True)), (), self._stored))
+            self._composites[key] = graph
+        (result,) = self._composites[key](*operands.values())
+        return result
 
     def save(self, folder: Path, metadata: Mapping[str, str], custom: Mapping[str, str]) -> None:
         """Write the asset into an empty folder."""

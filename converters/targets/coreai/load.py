@@ -42,7 +42,7 @@ class CoreAIArtifact(Artifact):
         signature = self.signatures[function]
         carried = {name: state[name] for name in signature.states} if state is not None else {}
         fed = {name: _at_edge(array) for name, array in {**arrays, **carried}.items()}
-        buffers = buffers_of(signature)
+        buffers = buffers_of(signature, self.metadata.get("layout"))
         held = {name: fed.pop(name) for name in buffers}
         results, changed = self._asked(function, fed, held)
         results |= {result: changed[name] for name, result in buffers.items()}

@@ -10,8 +10,10 @@ from converters.sizes import is_static
 from converters.specs import Image
 
 
-def buffers_of(signature: Signature) -> dict[str, str]:
-    """State to the output that carries it on, for those that are buffers."""
+def buffers_of(signature: Signature, layout: str | None) -> dict[str, str]:
+    """State to the output that carries it on, for those that are buffers: none on the Neural Engine."""
+    if layout is not None:
+        return {}
     specs = signature.inputs
     return {
         state: result

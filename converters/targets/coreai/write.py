@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,16 @@ import numpy as np
 
 from converters.convert import Options
 from converters.graph import Builder, Graph, Node, Value
+from converters.layouts.neural_engine import for_neural_engine
 from converters.lower import legalize
 from converters.metadata import KEY, Signature, describe
+from converters.pattern import rewrite
 from converters.precision import with_precision
 from converters.storage import replacing_folder
 from converters.targets.coreai import beta
+from converters.targets.coreai.composites import COMPOSITES, Composite
 from converters.targets.coreai.empties import above_empty
+from converters.targets.coreai.profile import SPELLED, refuse_elsewhere
 from converters.targets.coreai.rules import RULES
 from converters.targets.coreai.states import buffers_of
 from converters.targets.coreai.writer import Writer
@@ -41,44 +46,79 @@ def build(graphs: Mapping[str, Graph], options: Options) -> tuple[beta.Program, 
     program = beta.Program()
     with program.open():
         for name, graph in lowered.items():
-            _add_function(program, name, graph)
+            _add_function(program, name, graph, options)
     labels = None if options.labels is None else list(options.labels)
     weights = {id(array): array for graph in lowered.values() for array in graph.constants.values()}
     metadata = describe(lowered, labels, options.metadata, weights.values())
-    if options.precision is not None:
-        metadata["precision"] = options.precision
+    precision = _precision(options)
+    if precision is not None:
+        metadata["precision"] = precision
+    if options.layout is not None:
+        metadata["layout"] = options.layout
     if options.quantization is not None:
         metadata["quantize"] = options.quantization.to_json()
     return program, metadata
 
 
-def _add_function(program: beta.Program, name: str, graph: Graph) -> None:
-    """States of fixed sizes are buffers of the caller that the function changes; others go in and out."""
+def _add_function(program: beta.Program, name: str, graph: Graph, options: Options) -> None:
+    """States of fixed sizes are buffers of the caller that the function changes; others go in and out, and on
+    the Neural Engine all do."""
     inputs = {v.name: (v.dtype, _sizes(v)) for v in graph.inputs}
-    buffers = buffers_of(Signature.of(graph))
+    buffers = buffers_of(Signature.of(graph), options.layout)
     with program.function(name, inputs, buffers) as function:
         writer = Writer(graph, function)
         for node in graph.nodes:
-            writer.add(node, RULES[node.op].emit)
+            composite = COMPOSITES.get(node.op)
+            call = RULES[node.op].emit if composite is None else partial(_call, program, composite)
+            writer.add(node, call)
         outputs = {output: writer.ref(value) for output, value in graph.outputs.items()}
         written = {state: outputs.pop(result) for state, result in buffers.items()}
         function.give(outputs, written)
+
+
+def _call(program: beta.Program, composite: Composite, writer: Writer, node: Node) -> None:
+    body = legalize(composite.body(node), _refusal).replace(dims=writer.graph.dims)
+
+    def fill(function: beta.Function) -> None:
+        inner = Writer(body, function)
+        for step in body.nodes:
+            inner.add(step, RULES[step.op].emit)
+        function.give({name: inner.ref(value) for name, value in body.outputs.items()})
+
+    operands = {v.name: writer.ref(value) for v, value in zip(body.inputs, node.inputs, strict=True)}
+    writer.give(node.output, program.composite(composite.declaration(node), operands, fill))
 
 
 def _sizes(value: Value) -> list[int | None]:
     return [size if isinstance(size, int) else None for size in value.shape]
 
 
+def _refusal(node: Node, constants: Mapping[Value, np.ndarray]) -> str | None:
+    rule = RULES.get(node.op)
+    return "no such op in Core AI" if rule is None else rule.why_not(node, constants)
+
+
+def _refusal_beside_composites(node: Node, constants: Mapping[Value, np.ndarray]) -> str | None:
+    composite = COMPOSITES.get(node.op)
+    return _refusal(node, constants) if composite is None else composite.why_not(node)
+
+
+def _precision(options: Options) -> str | None:
+    """As captured, but for the Neural Engine, which computes in float16."""
+    return options.precision or ("float16" if options.layout else None)
+
+
 def _lowered(graph: Graph, options: Options) -> Graph:
-    """The graph in ops that have a rule, bfloat16 at its edges as float32."""
-
-    def refusal(node: Node, constants: Mapping[Value, np.ndarray]) -> str | None:
-        rule = RULES.get(node.op)
-        return "no such op in Core AI" if rule is None else rule.why_not(node, constants)
-
-    if options.precision is not None:
-        graph = with_precision(graph, options.precision)
-    return above_empty(legalize(_with_plain_edges(graph), refusal))
+    """The graph in ops that have a rule and in composites, bfloat16 at its edges as float32."""
+    precision = _precision(options)
+    if precision is not None:
+        graph = with_precision(graph, precision)
+    graph = _with_plain_edges(for_neural_engine(graph) if options.layout else graph)
+    whole = above_empty(legalize(graph, _refusal))
+    if options.layout:
+        refuse_elsewhere(whole)
+        graph = rewrite(graph, SPELLED)
+    return legalize(graph, _refusal_beside_composites).replace(dims=whole.dims)
 
 
 def _with_plain_edges(graph: Graph) -> Graph:

@@ -13,13 +13,12 @@ from __future__ import annotations
 from typing import Any
 
 from converters.graph import Builder, Node, Value
-from converters.ops import OPS
-from converters.ops.attention import OVER_HEADS, causal_mask, join_heads, split_heads
+from converters.ops.attention import OVER_HEADS, added_mask, causal_mask, join_heads, split_heads
+from converters.passes.caches import APART
 from converters.pattern import Match, Rule, op
 from converters.sizes import Shape, divide
 
 NAME = "ScaledDotProductAttention"
-HIDDEN = {"float16": -6e4}  # else -1e30: so much that a score vanishes in it, and no infinity arises
 
 
 def _apart(b: Builder, m: Match) -> Value:
@@ -106,20 +105,14 @@ def _spelled_out(b: Builder, m: Match) -> Value:
         return b(NAME, q, k, v, *rest, **attrs)
     seen = causal_mask(b, q.shape[2], k.shape[2])
     if rest and rest[0].dtype != "bool":
-        return b(NAME, q, k, v, b("Add", added(b, seen, rest[0].dtype), rest[0]), **attrs)
+        return b(NAME, q, k, v, b("Add", added_mask(b, seen, rest[0].dtype), rest[0]), **attrs)
     seen = b("LogicalAnd", seen, rest[0]) if rest else seen
     return b(NAME, q, k, v, seen, **attrs)
 
 
-def added(b: Builder, seen: Value, dtype: str) -> Value:
-    """A mask of bool as numbers to add to the scores."""
-    zero, hidden = b.constant(0, dtype=dtype), b.constant(HIDDEN.get(dtype, -1e30), dtype=dtype)
-    return b("Select", seen, zero, hidden)
-
-
 def _with_added(b: Builder, m: Match) -> Value:
     q, k, v, mask = m.root.inputs
-    return b(NAME, q, k, v, added(b, mask, q.dtype), **m.root.attrs)
+    return b(NAME, q, k, v, added_mask(b, mask, q.dtype), **m.root.attrs)
 
 
 def _bool_mask(m: Match) -> str | None:
@@ -127,15 +120,8 @@ def _bool_mask(m: Match) -> str | None:
     return None if plain and m.root.inputs[3].dtype == "bool" else "no mask of bool"
 
 
-def _expanded(b: Builder, m: Match) -> Any:
-    expand = OPS[m.root.op].expand
-    assert expand is not None
-    return expand(b, *m.root.inputs, **m.root.attrs)
-
-
-CACHED = (Rule("cached", op("CachedAttention"), _expanded),)
 RULES = (
-    *CACHED,
+    *APART,
     Rule("heads", op(NAME), _apart, lambda m: None if m.root.attrs["heads"] else "apart already"),
     Rule(
         "causal",
@@ -147,4 +133,4 @@ RULES = (
     Rule("grouped", op(NAME), _grouped, _unlike),
 )
 
-__all__ = ["CACHED", "NAME", "RULES", "added"]
+__all__ = ["NAME", "RULES"]

@@ -15,13 +15,13 @@ import numpy as np
 from converters.convert import Options
 from converters.errors import ConversionError, UnsupportedOp
 from converters.graph import Graph, Node, Value
+from converters.layouts.neural_engine import for_neural_engine
 from converters.lower import legalize
 from converters.metadata import KEY, describe
 from converters.precision import with_precision
 from converters.sizes import is_static, names_in, sizes_in, substitute
 from converters.storage import replacing_folder
 from converters.targets.coreml.blob import BlobFile
-from converters.targets.coreml.neural_engine import for_neural_engine
 from converters.targets.coreml.overflow import refuse_overflow
 from converters.targets.coreml.pictures import describe_picture
 from converters.targets.coreml.ranks import folded

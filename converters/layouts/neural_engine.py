@@ -16,16 +16,16 @@ from typing import Any
 
 from converters.errors import ConversionError
 from converters.graph import Builder, Graph, Node, Value
+from converters.layouts.forms import CHANNELS, HEADS, TOKENS, Form, default_form
 from converters.ops.activation import ACTIVATIONS
-from converters.ops.attention import causal_mask
+from converters.ops.attention import added_mask, causal_mask
 from converters.ops.definition import scalar
 from converters.ops.elementwise import ELEMENTWISE
 from converters.ops.normalization import standardized
 from converters.ops.shape import inverse_permutation
+from converters.passes.caches import APART
 from converters.pattern import rewrite
 from converters.sizes import AnySize, Shape, divide
-from converters.targets.coreml import attention
-from converters.targets.coreml.forms import CHANNELS, HEADS, TOKENS, Form, default_form
 
 NAME = "ScaledDotProductAttention"
 POINTWISE: dict[str, Any] = {
@@ -44,7 +44,7 @@ def for_neural_engine(graph: Graph) -> Graph:
     Raises:
         ConversionError: there is nothing to lay out.
     """
-    graph = rewrite(graph, attention.CACHED)
+    graph = rewrite(graph, APART)
     b = _Layout(graph)
     for node in graph.nodes:
         b.add(node)
@@ -284,10 +284,10 @@ def _masks(
         if mask.dtype == "bool":
             mask = b("LogicalAnd", seen, mask)
         else:
-            mask = b("Add", attention.added(b, seen, mask.dtype), mask)
+            mask = b("Add", added_mask(b, seen, mask.dtype), mask)
     if mask is None:
         return None
-    added = attention.added(b, mask, dtype) if mask.dtype == "bool" else mask
+    added = added_mask(b, mask, dtype) if mask.dtype == "bool" else mask
     wide = b.reshaped(added, (1,) * (4 - len(added.shape)) + added.shape)
     turned = b("Transpose", wide, axes=(0, 3, 1, 2))
     return _parts(b, turned, heads if turned.shape[2] != 1 else 1, 2)
@@ -413,7 +413,7 @@ def _seen_by_columns(b: _Layout, queries: AnySize, keys: AnySize, dtype: str) ->
         ]
         columns = b("Reshape", places[0], shape=(1, keys, 1, 1))
         seen = b("LessEqual", columns, b("Reshape", places[1], shape=(1, 1, 1, queries)))
-        b.causal[queries, keys, dtype] = attention.added(b, seen, dtype)
+        b.causal[queries, keys, dtype] = added_mask(b, seen, dtype)
     return b.causal[queries, keys, dtype]
 
 

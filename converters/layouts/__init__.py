@@ -1,0 +1,1 @@
+"""Other layouts of a whole graph, for targets whose hardware wants one."""
