@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
+from edgevision.commands import app as apps
 from edgevision.commands import (
     bench,
     caption,
@@ -46,7 +47,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     generate.generate,
     filter.filter,
 )
-GROUPS: dict[str, typer.Typer] = {"data": data.data}
+GROUPS: dict[str, typer.Typer] = {"app": apps.app, "data": data.data}
 
 app = typer.Typer(
     name="edgevision",

@@ -1,0 +1,1 @@
+"""Apps with a trained model inside: projects for Xcode and Android Studio."""

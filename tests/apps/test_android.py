@@ -1,0 +1,118 @@
+"""`edgevision app android`: what Gradle reads is whole, and the Kotlin sources give what Python gives."""
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+import converters as cv
+from edgevision.cli import main
+
+JARS = (Path("/usr/share/java"), Path("/usr/share/kotlin/kotlinc/lib"))  # where Debian puts them
+NAME = "{http://schemas.android.com/apk/res/android}name"
+
+
+@pytest.fixture(scope="module")
+def project(trained, tmp_path_factory):
+    out = tmp_path_factory.mktemp("apps") / "phone"
+    given = [
+        argument for name in ("digits", "caption", "write") for argument in ("--model", str(trained[name]))
+    ]
+    assert main(["app", "android", *given, "--out", str(out)]) == 0
+    return out
+
+
+def test_gradle_finds_every_part(project):
+    settings = (project / "settings.gradle.kts").read_text()
+    parts = re.findall(r'":(\w+)"', settings)
+    assert parts == ["kit", "app"]
+    for part in parts:
+        assert (project / part / "build.gradle.kts").is_file()
+    applied = set(
+        re.findall(r'^ *(?:id|kotlin)\("([\w.]+)"\)', (project / "app/build.gradle.kts").read_text(), re.M)
+    )
+    known = set(
+        re.findall(r'(?:id|kotlin)\("([\w.]+)"\) version', (project / "build.gradle.kts").read_text())
+    )
+    assert applied <= known
+    assert (project / "gradle" / "wrapper" / "gradle-wrapper.properties").is_file()
+
+
+def test_the_manifest_names_a_class_and_no_permission(project):
+    main_folder = project / "app" / "src" / "main"
+    manifest = ElementTree.parse(main_folder / "AndroidManifest.xml").getroot()
+    (activity,) = manifest.iter("activity")
+    space = re.search(r'namespace = "([\w.]+)"', (project / "app/build.gradle.kts").read_text())
+    assert space is not None
+    source = main_folder / "kotlin" / space[1].replace(".", "/") / f"{activity.attrib[NAME][1:]}.kt"
+    assert f"package {space[1]}\n" in source.read_text()
+    assert list(manifest.iter("uses-permission")) == []
+
+
+def test_models_labels_and_tokenizers_are_in_place(project):
+    assets = project / "app" / "src" / "main" / "assets"
+    code = "".join(file.read_text() for file in (project / "app").glob("**/*.kt"))
+    assert {file.name for file in assets.iterdir()} == set(re.findall(r'"([\w-]+\.(?:onnx|json))"', code))
+    found = json.loads((assets / "models.json").read_text())
+    assert found["digits"] == {"labels": list("0123456789"), "side": 28}
+    assert found["caption"]["limit"] == 9
+    assert found["write"]["context"] == 32
+    for file in assets.glob("*.onnx"):
+        assert set(cv.load(file).inputs) & {"pixel_values", "input_ids"}
+
+
+def test_the_code_asks_for_the_names_of_the_graphs(project):
+    code = (project / "app/src/main/kotlin/edgevision/app/OnnxModels.kt").read_text()
+    for file in (project / "app" / "src" / "main" / "assets").glob("*.onnx"):
+        model = cv.load(file)
+        for name in (*model.inputs, *model.outputs):
+            asked = name.partition(".")[0]
+            assert f'"{asked}' in code, f"{file.name} has {name}"
+
+
+def test_what_is_not_for_the_app_is_one_line(trained, tmp_path, capsys):
+    for name, message in (("colours", "takes rgb pictures"), ("nowhere", "is not there")):
+        path = trained.get(name, tmp_path / name)
+        assert main(["app", "android", "--model", str(path), "--out", str(tmp_path / "out")]) == 1
+        error = capsys.readouterr().err
+        assert message in error
+        assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_part_of_a_captioner_is_missed(trained, tmp_path, capsys):
+    folder = tmp_path / "export"
+    assert main(["export", str(trained["caption"]), "--to", "onnx", "--out", str(folder)]) == 0
+    (folder / "onnx" / "decoder_model_merged.onnx").unlink()
+    assert main(["app", "android", "--model", str(folder), "--out", str(tmp_path / "out")]) == 1
+    assert "decoder_model_merged.onnx is not there" in capsys.readouterr().err
+
+
+def test_the_kotlin_sources_give_what_python_gives(project, tmp_path):
+    kotlinc, java = shutil.which("kotlinc"), shutil.which("java")
+    jars = [
+        jar
+        for folder in JARS
+        for name in ("junit4", "hamcrest-core", "kotlin-stdlib")
+        if (jar := folder / f"{name}.jar").is_file()
+    ]
+    if kotlinc is None or java is None or len(jars) < 3:
+        pytest.skip("no kotlinc, java, JUnit 4 and kotlin-stdlib: the tests in Kotlin were not run")
+    tests = sorted((project / "kit" / "src" / "test").glob("**/*Test.kt"))
+    path = ":".join(map(str, jars))
+    command = [kotlinc, project / "kit" / "src", "-nowarn", "-cp", path, "-d", tmp_path / "kit.jar"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    command = [java, "-cp", f"{tmp_path / 'kit.jar'}:{path}", "org.junit.runner.JUnitCore"]
+    command += [f"edgevision.kit.{test.stem}" for test in tests]
+    done = subprocess.run(
+        command, cwd=project / "kit", capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stdout
+    ran = re.search(r"OK \((\d+) tests\)", done.stdout)
+    assert ran is not None
+    assert int(ran[1]) >= 18

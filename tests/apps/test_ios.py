@@ -1,0 +1,177 @@
+"""`edgevision app ios`: what Xcode reads is whole, and the Swift package gives what Python gives."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import converters as cv
+from edgevision.app.ios import oldest_system
+from edgevision.app.models import Chosen
+from edgevision.cli import main
+from edgevision.export import export_run
+from edgevision.runs import load
+
+TOKEN = re.compile(r'//[^\n]*|"((?:[^"\\]|\\.)*)"|([\w./$<>]+)|([{}()=;,])')
+
+
+def read_project(text):
+    """A property list of the old style, as `project.pbxproj` is one: dictionaries, lists and strings."""
+    tokens = [match.groups() for match in TOKEN.finditer(text) if not match[0].startswith("//")]
+
+    def value():
+        quoted, word, sign = tokens.pop(0)
+        if sign == "{":
+            found = {}
+            while tokens[0][2] != "}":
+                key = value()
+                assert tokens.pop(0)[2] == "="
+                found[key] = value()
+                assert tokens.pop(0)[2] == ";"
+            tokens.pop(0)
+            return found
+        if sign == "(":
+            found = []
+            while tokens[0][2] != ")":
+                found.append(value())
+                assert tokens.pop(0)[2] == ","
+            tokens.pop(0)
+            return found
+        assert sign is None, f"{sign!r} where a value is expected"
+        return word if quoted is None else quoted
+
+    found = value()
+    assert not tokens
+    return found
+
+
+@pytest.fixture(scope="module")
+def project(trained, tmp_path_factory):
+    out = tmp_path_factory.mktemp("apps") / "phone"
+    given = [
+        argument for name in ("digits", "caption", "write") for argument in ("--model", str(trained[name]))
+    ]
+    assert main(["app", "ios", *given, "--out", str(out)]) == 0
+    return out
+
+
+def test_every_reference_of_the_project_leads_somewhere(project):
+    read = read_project((project / "EdgeVision.xcodeproj" / "project.pbxproj").read_text())
+    objects = read["objects"]
+    named = set(re.findall(r"\bED[0-9]{22}\b", json.dumps(read)))
+    assert named == set(objects)
+    assert objects[read["rootObject"]]["isa"] == "PBXProject"
+    for entry in objects.values():
+        if entry["isa"] in ("PBXFileSystemSynchronizedRootGroup", "XCLocalSwiftPackageReference"):
+            assert (project / (entry.get("path") or entry["relativePath"])).is_dir()
+    (target,) = (entry for entry in objects.values() if entry["isa"] == "PBXNativeTarget")
+    products = [objects[product]["productName"] for product in target["packageProductDependencies"]]
+    manifest = (project / "EdgeVisionKit" / "Package.swift").read_text()
+    assert all(f'.library(name: "{product}"' in manifest for product in products)
+    settings = [e["buildSettings"] for e in objects.values() if e["isa"] == "XCBuildConfiguration"]
+    assert {"DEVELOPMENT_TEAM", "CODE_SIGN_IDENTITY"}.isdisjoint(set().union(*settings))
+    assert {s["IPHONEOS_DEPLOYMENT_TARGET"] for s in settings if "SDKROOT" in s} == {"18.0"}
+
+
+def test_every_source_of_the_app_imports_what_there_is(project):
+    kit = project / "EdgeVisionKit" / "Sources" / "EdgeVisionKit"
+    assert {file.name for file in kit.iterdir()} >= {"Sampling.swift", "CoreMLModels.swift"}
+    known = {"CoreML", "EdgeVisionKit", "Foundation", "ImageIO", "PhotosUI", "SwiftUI"}
+    for file in (project / "EdgeVision").glob("*.swift"):
+        assert set(re.findall(r"^import (\w+)", file.read_text(), re.MULTILINE)) <= known
+
+
+def test_models_labels_and_tokenizers_are_in_place(project, trained):
+    models = project / "EdgeVision" / "Models"
+    assert {file.name for file in models.iterdir()} == {
+        "Captioner.mlpackage",
+        "Captioner-tokenizer.json",
+        "Digits.mlpackage",
+        "Writer.mlpackage",
+        "Writer-tokenizer.json",
+        "models.json",
+    }
+    found = json.loads((models / "models.json").read_text())
+    assert found["digits"] == {"labels": list("0123456789"), "side": 28}
+    assert found["caption"]["limit"] == 9
+    assert found["caption"]["side"] == 16
+    assert found["write"]["context"] == 32
+    tokenizer = json.loads((models / "Writer-tokenizer.json").read_text())
+    (end,) = (added["id"] for added in tokenizer["added_tokens"])
+    assert found["write"]["ends"] == [end] == [found["caption"]["end"]]
+    for package, functions in (("Digits", 1), ("Captioner", 2), ("Writer", 1)):
+        assert len(cv.load(models / f"{package}.mlpackage").functions) == functions
+
+
+def test_a_project_is_replaced_only_where_it_is_ours(trained, tmp_path, capsys):
+    out = tmp_path / "phone"
+    arguments = ["app", "ios", "--model", str(trained["digits"]), "--out", str(out)]
+    assert main(arguments) == 0
+    assert main(arguments) == 1
+    assert "--force" in capsys.readouterr().err
+    assert main([*arguments, "--force"]) == 0
+    (out / "EdgeVision" / "Mine.swift").write_text("")
+    assert main([*arguments, "--force"]) == 1
+    assert "Mine.swift" in capsys.readouterr().err
+    assert (out / "EdgeVision" / "Mine.swift").is_file()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["nowhere"], "nowhere is not there"),
+        (["empty"], "holds no .mlpackage or .aimodel"),
+        (["colours"], "takes rgb pictures of [16, 16]"),
+        (["digits", "digits"], "are for the same tab, digits"),
+    ],
+)
+def test_what_is_not_for_the_app_is_one_line(trained, tmp_path, capsys, given, message):
+    (tmp_path / "empty").mkdir()
+    paths = [str(trained.get(name, tmp_path / name)) for name in given]
+    arguments = [argument for path in paths for argument in ("--model", path)]
+    assert main(["app", "ios", *arguments, "--out", str(tmp_path / "out")]) == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_tokenizer_of_another_kind_is_refused(trained, tmp_path, capsys):
+    assert main(["export", str(trained["write"]), "--to", "coreml", "--out", str(tmp_path / "text")]) == 0
+    path = tmp_path / "text" / "tokenizer.json"
+    path.write_text(path.read_text().replace("ByteLevel", "Metaspace"))
+    assert main(["app", "ios", "--model", str(tmp_path / "text"), "--out", str(tmp_path / "out")]) == 1
+    assert "no plain byte-level BPE" in capsys.readouterr().err
+
+
+def test_the_oldest_system_is_that_of_the_newest_package():
+    def package(specification):
+        return Chosen("digits", "coreml", Path(), {}, {"format": f"Core ML, specification {specification}"})
+
+    assert oldest_system([]) == "17.0"
+    assert oldest_system([package(7)]) == "17.0"
+    assert oldest_system([package(8), package(9)]) == "18.0"
+
+
+def test_core_ai_beside_core_ml(trained, tmp_path):
+    pytest.importorskip("coreai", reason="coreai-core has no wheel for this system")
+    export_run(load(trained["digits"]), ["coreml", "coreai"], tmp_path / "both", None, False)
+    assert main(["app", "ios", "--model", str(tmp_path / "both"), "--out", str(tmp_path / "out")]) == 0
+    models = tmp_path / "out" / "EdgeVision" / "Models"
+    assert {file.suffix for file in models.iterdir()} == {".mlpackage", ".aimodel", ".json"}
+
+
+def test_the_swift_package_gives_what_python_gives(project, tmp_path):
+    swift = shutil.which("swift")
+    if swift is None:
+        pytest.skip("no Swift toolchain on PATH: swift test was not run")
+    kit = tmp_path / "EdgeVisionKit"
+    shutil.copytree(project / "EdgeVisionKit", kit)
+    done = subprocess.run([swift, "test"], cwd=kit, capture_output=True, text=True, check=False, timeout=500)
+    print(done.stdout, done.stderr, file=sys.stderr)
+    assert done.returncode == 0
+    assert re.search(r"Executed (1[89]|[2-9]\d) tests, with 0 failures", done.stdout + done.stderr)
