@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,11 +20,11 @@ from edgevision.runs import load
 TOKEN = re.compile(r'//[^\n]*|"((?:[^"\\]|\\.)*)"|([\w./$<>]+)|([{}()=;,])')
 
 
-def read_project(text):
+def read_project(text: str) -> Any:
     """A property list of the old style, as `project.pbxproj` is one: dictionaries, lists and strings."""
     tokens = [match.groups() for match in TOKEN.finditer(text) if not match[0].startswith("//")]
 
-    def value():
+    def value() -> Any:
         quoted, word, sign = tokens.pop(0)
         if sign == "{":
             found = {}
