@@ -17,7 +17,7 @@ public struct CoreMLClassifier {
     public func probabilities(_ picture: Picture) async throws -> [Double] {
         let image = MLFeatureValue(pixelBuffer: try picture.pixelBuffer())
         let given = try MLDictionaryFeatureProvider(dictionary: [metadata.name("image"): image])
-        return softmax(try model.prediction(from: given).floats(metadata.name("logits")))
+        return softmax(try await model.prediction(from: given).floats(metadata.name("logits")))
     }
 }
 
@@ -36,7 +36,7 @@ public struct CoreMLCaptioner: Captioner {
 
     public func look(_ picture: Picture) async throws -> [String: MLFeatureValue] {
         let image = MLFeatureValue(pixelBuffer: try picture.pixelBuffer())
-        let seen = try encode.prediction(from: MLDictionaryFeatureProvider(dictionary: ["image": image]))
+        let seen = try await encode.prediction(from: MLDictionaryFeatureProvider(dictionary: ["image": image]))
         return try Dictionary(uniqueKeysWithValues: ["crossKeys", "crossValues"].map {
             guard let value = seen.featureValue(for: $0) else { throw Failure("The model gives no \($0).") }
             return ($0, value)
