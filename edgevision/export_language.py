@@ -177,8 +177,7 @@ def to_onnx_folder(
     options: dict[str, Any] = {"precision": precision, "quantize": quantize, "metadata": metadata}
     if quantize is not None:
         options["calibration"] = [_sample(loaded, decoder)]
-    if quantize == "int4":  # in standard operations it is unpacked at loading; all clients are onnxruntime
-        options["runtime"] = "onnxruntime"
+    options["runtime"] = "onnxruntime"  # all clients are: its attention appends to the cache in place
     path = cv.convert(graph, folder / "onnx" / name, overwrite=overwrite, **options)
     write_files(loaded, folder)
     return path

@@ -41,7 +41,8 @@ class HandedOn:
         self.length, self.cache = 0, dict(empty)
 
     def __call__(self, ids: Sequence[int]) -> np.ndarray:
-        logits = self._run(_inputs(self.fed, ids, self.length))
+        arrays = _inputs(self.fed, ids, self.length)
+        logits = self._run({name: _value(array) for name, array in arrays.items()})
         self.length += len(ids)
         return logits[0, -1].astype(np.float32)
 
@@ -53,7 +54,8 @@ class HandedOn:
 
 
 class InPlace(HandedOn):
-    """The cache lies in buffers (1, H, S, D) with room for S tokens."""
+    """The cache lies in buffers (1, H, S, D) with room for S tokens; what a step of one token takes
+    and gives, in others."""
 
     def __init__(self, session: Any, past: Mapping[str, str], empty: Mapping[str, Any]):
         super().__init__(session, past, empty)
@@ -61,12 +63,17 @@ class InPlace(HandedOn):
         self.binding = session.io_binding()
         self.room = 0
         (shape,) = (given.shape for given in session.get_outputs() if given.name == "logits")
-        self.scores = np.zeros((1, 1, shape[-1]), np.float32)  # of a call with one token
+        self.scores = np.zeros((1, 1, shape[-1]), np.float32)
+        self.token = _inputs(self.fed, [0], 0)
+        self.stepping = False  # whether the binding is that of a step
 
     def __call__(self, ids: Sequence[int]) -> np.ndarray:
         if self.length + len(ids) > self.room:
             self._widen(max(ROOM, 2 * (self.length + len(ids))))
-        return super().__call__(ids)
+        if len(ids) > 1:
+            self.stepping = False
+            return super().__call__(ids)
+        return self._step(ids[0])
 
     def _widen(self, room: int) -> None:
         for name, old in self.arrays.items():
@@ -78,20 +85,33 @@ class InPlace(HandedOn):
             self.binding.bind_ortvalue_input(name, self.cache[name])
             self.binding.bind_ortvalue_output(self.past[name], self.cache[name])
         self.room = room
+        self.seen = np.ones((1, room), np.int64)
+
+    def _step(self, token: int) -> np.ndarray:
+        if not self.stepping:
+            for name, array in self.token.items():
+                self.binding.bind_ortvalue_input(name, _value(array))
+            self.binding.bind_ortvalue_output("logits", _value(self.scores))
+            self.stepping = True
+        self.token["input_ids"][0, 0] = token
+        if "position_ids" in self.token:
+            self.token["position_ids"][0, 0] = self.length
+        self.length += 1
+        if "attention_mask" in self.token:
+            self.binding.bind_ortvalue_input("attention_mask", _value(self.seen[:, : self.length]))
+        self.session.run_with_iobinding(self.binding)
+        return self.scores[0, -1].copy()
 
     def _run(self, fed: Mapping[str, Any]) -> np.ndarray:
         for name, value in fed.items():
             self.binding.bind_ortvalue_input(name, value)
-        if fed["input_ids"].shape()[1] == 1:
-            self.binding.bind_ortvalue_output("logits", _value(self.scores))
-            self.session.run_with_iobinding(self.binding)
-            return self.scores
         self.binding.bind_output("logits")
         self.session.run_with_iobinding(self.binding)
         return self.binding.get_outputs()[-1].numpy()
 
 
-def _inputs(names: Sequence[str], ids: Sequence[int], length: int) -> dict[str, Any]:
+def _inputs(names: Sequence[str], ids: Sequence[int], length: int) -> dict[str, np.ndarray]:
+    """What a call is fed beside the cache."""
     total = length + len(ids)
     every = {
         "input_ids": np.array([ids], np.int64),
@@ -99,7 +119,7 @@ def _inputs(names: Sequence[str], ids: Sequence[int], length: int) -> dict[str, 
         "position_ids": np.arange(length, total, dtype=np.int64)[None],
         "num_logits_to_keep": np.array(1, np.int64),
     }
-    return {name: _value(every[name]) for name in names}
+    return {name: every[name] for name in names}
 
 
 def _value(array: np.ndarray) -> Any:

@@ -98,7 +98,8 @@ def _lengths(w: Writer, batch: AnySize, whole: AnySize) -> list[str]:
 def _is_refused(w: Writer, batch: AnySize, length: AnySize, whole: AnySize) -> str:
     """Whether several tokens come after others in several texts, all that GroupQueryAttention refuses."""
     past = w.node("Sub", w.size(whole), w.size(length), name="past")
-    product = w.node("Mul", past, w.size((batch - 1) * (length - 1)))
+    others = [w.node("Sub", w.size(size), w.int64([1])) for size in (batch, length)]
+    product = w.node("Mul", past, w.node("Mul", *others))
     return w.node("Squeeze", w.node("Cast", product, to=TensorProto.BOOL), name="many")
 
 
