@@ -138,10 +138,16 @@ def _artefacts(path: Path, targets: Sequence[str]) -> list[tuple[Path, str]]:
 
 
 def _described(path: Path, target: str) -> Chosen:
-    import converters as cv
+    import converters.metadata
 
-    described = cv.inspect(path)
+    described = converters.inspect(path)
     metadata: dict[str, Any] = described["metadata"]
+    if metadata.get("format") != converters.metadata.FORMAT:
+        raise UserError(
+            f"{path} has metadata of format {metadata.get('format')!r}, the app reads "
+            f"{converters.metadata.FORMAT}",
+            hint="export the model with this version",
+        )
     kind = TASKS.get(str(metadata.get("task")))
     if kind is None:
         raise UserError(

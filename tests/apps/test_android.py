@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 from xml.etree import ElementTree
 
+import onnx
 import pytest
 
 import converters as cv
@@ -82,6 +83,17 @@ def test_what_is_not_for_the_app_is_one_line(trained, tmp_path, capsys):
         assert message in error
         assert error.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_a_model_of_a_newer_version_is_refused(trained, tmp_path, capsys):
+    assert main(["export", str(trained["digits"]), "--to", "onnx", "--out", str(tmp_path / "new")]) == 0
+    path = tmp_path / "new" / "onnx" / "model.onnx"
+    model = onnx.load(path)
+    (entry,) = (prop for prop in model.metadata_props if prop.key == "edgevision")
+    entry.value = entry.value.replace('"format": 1', '"format": 2')
+    onnx.save(model, path)
+    assert main(["app", "android", "--model", str(tmp_path / "new"), "--out", str(tmp_path / "out")]) == 1
+    assert "format 2" in capsys.readouterr().err
 
 
 def test_a_part_of_a_captioner_is_missed(trained, tmp_path, capsys):
