@@ -114,11 +114,12 @@ def _lowered(graph: Graph, options: Options) -> Graph:
     if precision is not None:
         graph = with_precision(graph, precision)
     graph = _with_plain_edges(for_neural_engine(graph) if options.layout else graph)
-    whole = above_empty(legalize(graph, _refusal))
     if options.layout:
-        refuse_elsewhere(whole)
+        refuse_elsewhere(legalize(graph, _refusal))
         graph = rewrite(graph, SPELLED)
-    return legalize(graph, _refusal_beside_composites).replace(dims=whole.dims)
+    # where sizes are free, what composites hide counts too
+    dims = above_empty(legalize(graph, _refusal)).dims if graph.dims else graph.dims
+    return legalize(graph, _refusal_beside_composites).replace(dims=dims)
 
 
 def _with_plain_edges(graph: Graph) -> Graph:

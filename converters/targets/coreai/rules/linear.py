@@ -12,7 +12,31 @@ from converters.targets.coreai.writer import Writer
 
 
 def _matmul(w: Writer, node: Node) -> None:
+    x, weight = node.inputs
+    turned = _stored_turned(w, weight)
+    if turned is not None:
+        rank = len(x.shape)
+        order = (*range(rank - 2), rank - 1, rank - 2)
+        y = w.op("BroadcastingBatchMatmul", w.ref(turned), w.transposed(_matrices(w, x), order))
+        w.give(node.output, w.transposed(y, order))
+        return
     w.give(node.output, w.op("BroadcastingBatchMatmul", *(_matrices(w, value) for value in node.inputs)))
+
+
+def _stored_turned(w: Writer, weight: Value) -> Value | None:
+    """The constant of which this matrix is the transpose, as of a tied embedding: one of them is enough."""
+    array = w.known.get(weight)
+    if array is None or array.ndim != 2:
+        return None
+    for value, other in w.graph.constants.items():
+        same = _place(other) == _place(array) and other.strides == array.strides[::-1]
+        if same and value.shape == weight.shape[::-1] and w.graph.users.get(value):
+            return value
+    return None
+
+
+def _place(array: np.ndarray) -> int:
+    return array.__array_interface__["data"][0]
 
 
 def _matrices(w: Writer, value: Value) -> Handle:
