@@ -2,7 +2,8 @@
 
 edgevision train captioner --data scenes --out runs/scenes        14 epochs: 99.7 % of the sentences exact,
                                                                   17 minutes on 2 CPU cores
-edgevision train captioner --data flickr8k --out runs/flickr8k    7 epochs, about an hour on 2 CPU cores
+edgevision train captioner --data flickr8k --out runs/flickr8k    20 epochs: BLEU-4 15.0, CIDEr 32.9, 36 minutes
+                                                                  on 2 CPU cores
 
 A Mac with an M2 would take 2 to 3 minutes for the scenes and 15 to 25 for Flickr8k: an estimate from the
 arithmetic of a step, for no Mac was at hand.
@@ -10,7 +11,7 @@ arithmetic of a step, for no Mac was at hand.
 
 from edgevision.training.captioning import CaptionRecipe
 
-_FLICKR8K = CaptionRecipe(epochs=7, captions=2, longest=15, crop=10, flip=True)
+_FLICKR8K = CaptionRecipe(epochs=20, captions=3, longest=15, crop=10, flip=True)
 _SCENES = CaptionRecipe(
     epochs=14,
     batch_size=64,
