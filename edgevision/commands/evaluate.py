@@ -11,9 +11,18 @@ def evaluate(
     data: Annotated[
         str | None, typer.Option(help="Data set; default: the one of the run, else mnist.")
     ] = None,
+    beams: Annotated[
+        int | None, typer.Option(min=1, help="Captioners: sentences that are followed at once.")
+    ] = None,
+    page: Annotated[
+        Path | None,
+        typer.Option(help="Captioners: write 40 pictures with their sentences to this HTML file."),
+    ] = None,
+    meteor: Annotated[bool, typer.Option("--meteor", help="Captioners: METEOR too, by Java.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
 ) -> None:
-    """Accuracy and confusion matrix on the test pictures; of a language model, perplexity on held-out text.
+    """Accuracy and confusion matrix on the test pictures; of a language model, perplexity on held-out text;
+    of a captioner, BLEU, ROUGE-L and CIDEr.
 
     \b
     Examples:
@@ -21,15 +30,19 @@ def evaluate(
       edgevision evaluate exported/lenet.onnx --data mnist --json
       edgevision evaluate runs/shakespeare
       edgevision evaluate runs/scenes
+      edgevision evaluate exported/flickr8k --data flickr8k --beams 4 --meteor --page sentences.html
     """
     from json import dumps
 
+    from edgevision.errors import UsageError
     from edgevision.inference.captioner import is_any_captioner
     from edgevision.pretrained import is_language_model
 
     if is_any_captioner(model):
-        _evaluate_captions(model, data, json)
+        _evaluate_captions(model, data, beams or 1, page, meteor, json)
         return
+    if beams is not None or page is not None or meteor:
+        raise UsageError("--beams, --page and --meteor are for captioners")
     if is_language_model(model):
         _evaluate_text(model, data, json)
         return
@@ -52,12 +65,23 @@ def evaluate(
     out.print(table(["true \\ predicted", *classifier.labels], rows))
 
 
-def _evaluate_captions(model: Path, data: str | None, json: bool) -> None:
+def _evaluate_captions(
+    model: Path, data: str | None, beams: int, page: Path | None, meteor: bool, json: bool
+) -> None:
     from json import dumps
 
+    from edgevision.inference import caption_metrics
     from edgevision.inference.caption_evaluation import evaluate_captioner
+    from edgevision.inference.captioner import Style
 
-    result = evaluate_captioner(model, data)
+    result = evaluate_captioner(model, data, Style(beams))
+    judged = result.pop("judged")
+    for one in judged.values() if meteor else ():
+        one.found["meteor"] = caption_metrics.meteor(one.test.captions, one.written)
+    if page is not None:
+        from edgevision.report.captions import write_caption_page
+
+        write_caption_page(page, f"{model.name} on {result['data']}", judged)
     if json:
         typer.echo(dumps(result))
         return

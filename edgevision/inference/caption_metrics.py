@@ -1,10 +1,11 @@
-"""How good captions are, by pycocoevalcap: BLEU (Papineni et al., 2002), ROUGE-L (Lin, 2004) and CIDEr-D
-(Vedantam et al., 2015)."""
+"""How good captions are, by pycocoevalcap: BLEU (Papineni et al., 2002), ROUGE-L (Lin, 2004), CIDEr-D
+(Vedantam et al., 2015) and, by the Java program that it holds, METEOR (Denkowski and Lavie, 2014)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.util import find_spec
+from shutil import which
 
 from edgevision.errors import UserError
 
@@ -37,4 +38,22 @@ def scores(references: Sequence[Sequence[str]], sentences: Sequence[str]) -> dic
     return result
 
 
-__all__ = ["is_installed", "scores"]
+def meteor(references: Sequence[Sequence[str]], sentences: Sequence[str]) -> float:
+    """METEOR in percent; half a minute, most of it Java's.
+
+    Raises:
+        UserError: pycocoevalcap or Java is not there.
+    """
+    if not is_installed() or which("java") is None:
+        raise UserError(
+            "METEOR is measured by pycocoevalcap and Java",
+            hint="pip install 'edgevision[captions]', and install Java",
+        )
+    from pycocoevalcap.meteor.meteor import Meteor
+
+    known = {index: list(one) for index, one in enumerate(references)}
+    written = {index: [sentence] for index, sentence in enumerate(sentences)}
+    return 100 * float(Meteor().compute_score(known, written)[0])
+
+
+__all__ = ["is_installed", "meteor", "scores"]

@@ -78,7 +78,7 @@ def write_run_report(path: Path, training: Training) -> None:
         f'<div class="two">{charts}</div>'
         f'<section><h2>Settings</h2><div class="scroll"><table>{rows}</table></div></section>'
     )
-    _write(path, f"{config['model']} {config.get('variant', '')} on {config.get('data', '')}", body)
+    write_page(path, f"{config['model']} {config.get('variant', '')} on {config.get('data', '')}", body)
 
 
 def write_comparison(path: Path, trainings: Sequence[Training]) -> None:
@@ -104,7 +104,9 @@ def write_comparison(path: Path, trainings: Sequence[Training]) -> None:
         if any(t.points(name) for t in trainings)
     )
     table = f'<div class="scroll"><table><tr>{head}</tr>{rows}</table></div>'
-    _write(path, f"{len(trainings)} trainings", f'<section>{table}</section><div class="two">{charts}</div>')
+    write_page(
+        path, f"{len(trainings)} trainings", f'<section>{table}</section><div class="two">{charts}</div>'
+    )
 
 
 def _results(result: Mapping[str, Any]) -> dict[str, str]:
@@ -151,7 +153,7 @@ def _lines(series: Mapping[str, Sequence[tuple[float, float]]], title: str) -> s
     return f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" {label}>{"".join(parts)}</svg>'
 
 
-def _write(path: Path, title: str, body: str) -> None:
+def write_page(path: Path, title: str, body: str) -> None:
     """A page in the style of `page.html`."""
     page = (files("edgevision.report") / "page.html").read_text(encoding="utf-8").replace("$$", "$")
     style = page.partition("<style>")[2].partition("</style>")[0]
@@ -164,4 +166,4 @@ def _write(path: Path, title: str, body: str) -> None:
         )
 
 
-__all__ = ["Training", "read_training", "write_comparison", "write_run_report"]
+__all__ = ["Training", "read_training", "write_comparison", "write_page", "write_run_report"]

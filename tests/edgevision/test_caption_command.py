@@ -122,6 +122,28 @@ def test_both_exports_write_what_mlx_writes(run, capfd, tmp_path):
         assert json.loads(out)["splits"]["test"]["pictures"] >= 3
 
 
+def test_a_page_shows_pictures_with_both_sentences(run, capfd, tmp_path, monkeypatch):
+    monkeypatch.setattr(scenes, "COUNTS", dict.fromkeys(scenes.COUNTS, 60))
+    page = tmp_path / "sentences.html"
+    code, out, _ = outcome(
+        capfd, "evaluate", run / "run", "--data", "scenes", "--beams", 2, "--json", "--page", page
+    )
+    assert code == 0
+    assert set(json.loads(out)["splits"]) == {"test", "unseen"}
+    shown = page.read_text()
+    assert shown.count("<img") == 80
+    assert shown.count("http") == 0
+    drawn = scenes.draw("test", 1)
+    assert f"<td>scene-00000.png</td><td>{drawn.captions[0]}</td>" in shown
+
+
+def test_options_of_captioners_are_refused_for_others(capfd, tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    code, _, told = outcome(capfd, "evaluate", tmp_path, "--page", tmp_path / "page.html")
+    assert code == 2
+    assert "for captioners" in told
+
+
 @pytest.mark.skipif(find_spec("coreai") is None, reason="coreai-core has no wheel for this system")
 def test_core_ai_writes_what_mlx_writes(run, capfd, tmp_path):
     code, out, told = outcome(capfd, "export", run / "run", "--to", "coreai", "--out", tmp_path / "out")

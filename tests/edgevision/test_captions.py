@@ -1,6 +1,7 @@
 """Captions files with all that goes wrong in them, and the scores of sentences."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from PIL import Image
 from edgevision.data import caption_files
 from edgevision.data.captions import is_held_out, load_captions, plain
 from edgevision.errors import UserError
-from edgevision.inference.caption_metrics import scores
+from edgevision.inference.caption_metrics import meteor, scores
 
 SENTENCES = {"a.png": ["A dog .", "A brown dog runs ."], "b.png": ["Two girls , laughing ."]}
 FORMS = {
@@ -155,3 +156,35 @@ def test_scores_are_highest_for_the_references_themselves():
     assert best["rouge_l"] == pytest.approx(100, abs=0.01)
     assert found["cider"] < best["cider"]
     assert found["rouge_l"] < 100
+
+
+def test_scores_are_those_of_pycocoevalcap():
+    """Its own classes, as COCOEvalCap calls them."""
+    pytest.importorskip("pycocoevalcap")
+    from pycocoevalcap.bleu.bleu import Bleu
+    from pycocoevalcap.cider.cider import Cider
+    from pycocoevalcap.rouge.rouge import Rouge
+
+    references, written = drawn_sentences()
+    known = dict(enumerate(references))
+    said = {index: [sentence] for index, sentence in enumerate(written)}
+    bleu = Bleu(4).compute_score(known, said, verbose=0)[0]
+    expected = {f"bleu{order}": value for order, value in enumerate(bleu, 1)}
+    expected["rouge_l"] = Rouge().compute_score(known, said)[0]
+    expected["cider"] = Cider().compute_score(known, said)[0]
+    found = scores(references, written)
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        assert abs(found[name] - 100 * value) < 0.1, name
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("java") is None, reason="METEOR is a Java program")
+def test_meteor_knows_words_of_one_meaning():
+    pytest.importorskip("pycocoevalcap")
+    same = meteor([["a dog runs on the grass"]], ["a dog runs on the grass"])
+    akin, other = (
+        meteor([["a dog runs on the grass"]], [text]) for text in ("a dog running on grass", "two men eat")
+    )
+    assert same == pytest.approx(100, abs=0.5)
+    assert same > akin > 40 > other
