@@ -4,25 +4,26 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
 import onnx
 import pytest
+from said import said
 
 import converters as cv
 from edgevision.cli import main
 
+HERE = Path(__file__).parent
 JARS = (Path("/usr/share/java"), Path("/usr/share/kotlin/kotlinc/lib"))  # where Debian puts them
 NAME = "{http://schemas.android.com/apk/res/android}name"
 
 
 @pytest.fixture(scope="module")
-def project(trained, tmp_path_factory):
+def project(exported, tmp_path_factory):
     out = tmp_path_factory.mktemp("apps") / "phone"
-    given = [
-        argument for name in ("digits", "caption", "write") for argument in ("--model", str(trained[name]))
-    ]
+    given = [argument for model in exported["onnx"].values() for argument in ("--model", str(model))]
     assert main(["app", "android", *given, "--out", str(out)]) == 0
     return out
 
@@ -104,27 +105,46 @@ def test_a_part_of_a_captioner_is_missed(trained, tmp_path, capsys):
     assert "decoder_model_merged.onnx is not there" in capsys.readouterr().err
 
 
-def test_the_kotlin_sources_give_what_python_gives(project, tmp_path):
+@pytest.fixture(scope="module")
+def compiled(project, tmp_path_factory):
+    """Runs a class of the sources of the project that need no Android; onnxruntime is a stand-in."""
     kotlinc, java = shutil.which("kotlinc"), shutil.which("java")
-    jars = [
-        jar
-        for folder in JARS
-        for name in ("junit4", "hamcrest-core", "kotlin-stdlib")
-        if (jar := folder / f"{name}.jar").is_file()
-    ]
-    if kotlinc is None or java is None or len(jars) < 3:
+    names = ("junit4", "hamcrest-core", "kotlin-stdlib", "kotlin-stdlib-jdk7")
+    jars = [jar for folder in JARS for name in names if (jar := folder / f"{name}.jar").is_file()]
+    if kotlinc is None or java is None or len(jars) < len(names):
         pytest.skip("no kotlinc, java, JUnit 4 and kotlin-stdlib: the tests in Kotlin were not run")
-    tests = sorted((project / "kit" / "src" / "test").glob("**/*Test.kt"))
-    path = ":".join(map(str, jars))
-    command = [kotlinc, project / "kit" / "src", "-nowarn", "-cp", path, "-d", tmp_path / "kit.jar"]
+    made, path = tmp_path_factory.mktemp("kotlin") / "app.jar", ":".join(map(str, jars))
+    model_code = project / "app" / "src" / "main" / "kotlin" / "edgevision" / "app" / "OnnxModels.kt"
+    command = [kotlinc, project / "kit" / "src", model_code, HERE / "standins" / "kotlin"]
+    command += ["-nowarn", "-cp", path, "-d", made]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
-    command = [java, "-cp", f"{tmp_path / 'kit.jar'}:{path}", "org.junit.runner.JUnitCore"]
-    command += [f"edgevision.kit.{test.stem}" for test in tests]
-    done = subprocess.run(
-        command, cwd=project / "kit", capture_output=True, text=True, check=False, timeout=120
-    )
-    assert done.returncode == 0, done.stdout
-    ran = re.search(r"OK \((\d+) tests\)", done.stdout)
+
+    def run(*arguments):
+        serve = f"-Dserve={sys.executable}\n{HERE / 'standins' / 'serve.py'}"
+        command = [java, serve, "-cp", f"{made}:{path}", *arguments]
+        done = subprocess.run(
+            command, cwd=project / "kit", capture_output=True, text=True, check=False, timeout=200
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    return run
+
+
+def test_the_kotlin_sources_give_what_python_gives(project, compiled):
+    tests = sorted((project / "kit" / "src" / "test").glob("**/*Test.kt"))
+    told = compiled("org.junit.runner.JUnitCore", *(f"edgevision.kit.{test.stem}" for test in tests))
+    ran = re.search(r"OK \((\d+) tests\)", told)
     assert ran is not None
     assert int(ran[1]) >= 18
+
+
+def test_the_app_says_what_python_says(project, exported, compiled):
+    assets = project / "app" / "src" / "main" / "assets"
+    told = compiled("DriveKt", str(assets), str(project / "fixtures" / "pictures"))
+    expected = said(*(exported["onnx"][name] for name in ("digits", "caption", "write")))
+    assert [json.loads(line) for line in told.splitlines()] == [
+        pytest.approx(line, abs=1e-6) if isinstance(line[0], float) else line for line in expected
+    ]
+    assert len({json.dumps(line) for line in expected}) > 6, "the models say the same of everything"

@@ -1,6 +1,7 @@
 """`edgevision app ios`: what Xcode reads is whole, and the Swift package gives what Python gives."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from said import said
 
 import converters as cv
 from edgevision.app.ios import oldest_system
@@ -17,6 +19,7 @@ from edgevision.cli import main
 from edgevision.export import export_run
 from edgevision.runs import load
 
+HERE = Path(__file__).parent
 TOKEN = re.compile(r'//[^\n]*|"((?:[^"\\]|\\.)*)"|([\w./$<>]+)|([{}()=;,])')
 
 
@@ -51,11 +54,9 @@ def read_project(text: str) -> Any:
 
 
 @pytest.fixture(scope="module")
-def project(trained, tmp_path_factory):
+def project(exported, tmp_path_factory):
     out = tmp_path_factory.mktemp("apps") / "phone"
-    given = [
-        argument for name in ("digits", "caption", "write") for argument in ("--model", str(trained[name]))
-    ]
+    given = [argument for model in exported["coreml"].values() for argument in ("--model", str(model))]
     assert main(["app", "ios", *given, "--out", str(out)]) == 0
     return out
 
@@ -166,13 +167,51 @@ def test_core_ai_beside_core_ml(trained, tmp_path):
     assert {file.suffix for file in models.iterdir()} == {".mlpackage", ".aimodel", ".json"}
 
 
-def test_the_swift_package_gives_what_python_gives(project, tmp_path):
-    swift = shutil.which("swift")
-    if swift is None:
+@pytest.fixture(scope="module")
+def swift():
+    """Runs Swift's commands in a folder."""
+    command = shutil.which("swift")
+    if command is None:
         pytest.skip("no Swift toolchain on PATH: swift test was not run")
+
+    def run(folder, *arguments, **environment):
+        done = subprocess.run(
+            [command, *arguments],
+            cwd=folder,
+            env=os.environ | environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=500,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout, done.stderr
+
+    return run
+
+
+def test_the_swift_package_gives_what_python_gives(project, swift, tmp_path):
     kit = tmp_path / "EdgeVisionKit"
     shutil.copytree(project / "EdgeVisionKit", kit)
-    done = subprocess.run([swift, "test"], cwd=kit, capture_output=True, text=True, check=False, timeout=500)
-    print(done.stdout, done.stderr, file=sys.stderr)
-    assert done.returncode == 0
-    assert re.search(r"Executed (1[89]|[2-9]\d) tests, with 0 failures", done.stdout + done.stderr)
+    told = "".join(swift(kit, "test"))
+    assert re.search(r"Executed (1[89]|[2-9]\d) tests, with 0 failures", told)
+
+
+@pytest.mark.skipif(
+    sys.platform == "darwin", reason="a stand-in for Core ML would have the name of the real one"
+)
+def test_the_app_says_what_python_says(project, exported, swift, tmp_path):
+    """Core ML is a stand-in over our interpreter, which computes Python's side too."""
+    folder = tmp_path / "standins"
+    shutil.copytree(HERE / "standins" / "swift", folder, ignore=shutil.ignore_patterns(".build"))
+    kit = project / "EdgeVisionKit" / "Sources" / "EdgeVisionKit"
+    shutil.copytree(kit, folder / "Sources" / "EdgeVisionKit")
+    serve = f"{sys.executable}\n{HERE / 'standins' / 'serve.py'}"
+    places = (project / "EdgeVision" / "Models", project / "EdgeVisionKit" / "Fixtures" / "pictures")
+    told, _ = swift(folder, "run", "Drive", *map(str, places), EDGEVISION_SERVE=serve)
+    names = {"digits": "lenet", "caption": "captioner", "write": "decoder_lm"}
+    expected = said(*(exported["coreml"][tab] / f"{name}.mlpackage" for tab, name in names.items()))
+    assert [json.loads(line) for line in told.splitlines()] == [
+        pytest.approx(line, abs=1e-6) if isinstance(line[0], float) else line for line in expected
+    ]
+    assert len({json.dumps(line) for line in expected}) > 6, "the models say the same of everything"

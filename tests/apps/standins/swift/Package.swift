@@ -1,0 +1,13 @@
+// swift-tools-version: 5.9
+// The sources of EdgeVisionKit with stand-ins for Apple's frameworks, which the test puts beside them.
+import PackageDescription
+
+let package = Package(
+    name: "Standins",
+    targets: [
+        .target(name: "CoreVideo"),
+        .target(name: "CoreML", dependencies: ["CoreVideo"]),
+        .target(name: "EdgeVisionKit", dependencies: ["CoreML", "CoreVideo"]),
+        .executableTarget(name: "Drive", dependencies: ["EdgeVisionKit"]),
+    ]
+)
