@@ -29,7 +29,11 @@ SeedOption = Annotated[
 ]
 StartOption = Annotated[
     str | None,
-    typer.Option("--from", help="Begin with this run, or folder or name of a ViT of Hugging Face or timm."),
+    typer.Option(
+        "--from",
+        help="Begin with this run, or folder or name of a ViT of Hugging Face or timm; captioner: "
+        "with its encoder.",
+    ),
 ]
 TuneOption = Annotated[
     str | None, typer.Option(help="What of it learns: all (default), head, last:N or lora:R.")
@@ -95,6 +99,7 @@ def train(
       edgevision train cnn --data cifar10 --set mixup=0.2 --set optimizer=sgd --out runs/cnn
       edgevision train vit --from runs/vit --data fashion-mnist --tune lora:8 --out runs/fashion
       edgevision train captioner --data scenes --out runs/scenes
+      edgevision train captioner --data flickr8k --from runs/vit --set frozen=2 --out runs/flickr8k
       edgevision train decoder_lm --data tiny-shakespeare --out runs/shakespeare
       edgevision train decoder_lm --variant llama --data book.txt --tokenizer bpe --out runs/book
       edgevision train decoder_lm --batch auto --memory-limit 4G --tensorboard --out runs/text
@@ -121,9 +126,10 @@ def train(
     machine = {"batch_auto": auto, "memory_limit": memory_limit, "tensorboard": tensorboard}
     place = {"out": out, "resume": resume, "force": force}
     if model == "captioner":
-        _refuse("networks of pictures", of_pictures)
+        _refuse("networks of pictures", {**of_pictures, "from": None})
         _refuse("decoder_lm", {"tokenizer": tokenizer, "context": context})
-        _train_captions({**what, "vocabulary": vocabulary}, recipe, settings or [], machine, place)
+        what |= {"vocabulary": vocabulary, "start": start}
+        _train_captions(what, recipe, settings or [], machine, place)
     elif model == "decoder_lm":
         _refuse("networks of pictures", of_pictures)
         _train_text({**what, **text}, recipe, settings or [], machine, place)

@@ -162,13 +162,15 @@ class Model(nn.Module):
         """(B, V): logits of each token being somewhere in the sentence; helps the encoder to learn."""
         return self.names(mx.mean(features, axis=1))
 
-    def write(self, features: mx.array, end: int, longest: int) -> list[list[int]]:
-        """The most probable token each time, for each of the features (B, S, E); without the end token."""
+    def write(self, features: mx.array, end: int, longest: int, drawn: bool = False) -> list[list[int]]:
+        """A sentence for each of the features (B, S, E), without the end token: the most probable token each
+        time, or one that is drawn."""
         memory, cache = self.remember(features), self.decoder.make_cache()
         tokens = mx.full((features.shape[0], 1), end)
         columns, ended = [], np.zeros(features.shape[0], bool)
         while len(columns) < longest and not ended.all():
-            tokens = mx.argmax(self.decode(tokens, memory, cache)[:, -1:], axis=-1)
+            logits = self.decode(tokens, memory, cache)[:, -1:]
+            tokens = mx.random.categorical(logits) if drawn else mx.argmax(logits, axis=-1)
             columns.append(np.array(tokens)[:, 0])
             ended |= columns[-1] == end
         rows = np.stack(columns, axis=1)

@@ -38,6 +38,9 @@ class CaptionRecipe(Recipe):
             picture and does not learn which word follows which.
         light: pictures are made brighter or darker by up to this share.
         quick: pictures that are measured during the training.
+        start: whose encoder it begins with: a run of a captioner or ViT, or a ViT of Hugging Face or timm.
+        frozen: epochs before the others in which that encoder stays as it is.
+        critical: epochs after the others that raise CIDEr itself (`edgevision.training.critical`).
     """
 
     UNREAD: ClassVar[frozenset[str]] = frozenset(
@@ -60,6 +63,8 @@ class CaptionRecipe(Recipe):
     forget: float = 0.0
     light: float = 0.3
     quick: int = 300
+    frozen: int = 0
+    critical: int = 0
 
 
 VOCABULARIES = {"small": 3000, "scenes": 400}  # tokens of byte-pair encoding
@@ -72,7 +77,7 @@ class Captioning:
     answers = 0
 
     def __init__(self, data: CaptionSet, test: CaptionSet, tokenizer: Tokenizer, recipe: CaptionRecipe):
-        self._data, self._test, self._tokenizer, self._recipe = data, test, tokenizer, recipe
+        self.data, self._test, self._tokenizer, self._recipe = data, test, tokenizer, recipe
         assert tokenizer.end is not None
         self._end = tokenizer.end
         self._tokens = self._encoded(data)
@@ -88,22 +93,31 @@ class Captioning:
 
     def at(self, step: int) -> Batch:
         """uint8 pictures (B, H, W, 3), tokens int32 (B, captions, L + 1), -1 after the end."""
-        recipe, random = self._recipe, np.random.default_rng((self._recipe.seed, 1, step))
-        epoch, index = divmod(step, self.per_epoch)
-        chosen = self._order(epoch)[index * self.per_step : (index + 1) * self.per_step]
-        images = self._data.images[chosen]
+        recipe = self._recipe
+        chosen, random = self.chosen(step)
+        images = self.data.images[chosen]
         if recipe.crop:
             images = cropped(images, random, recipe.crop)
         if recipe.flip:
             turned = np.array([self._flips[i] for i in chosen]) & (random.random(len(chosen)) < 0.5)
             images = np.where(turned[:, None, None, None], images[:, :, ::-1], images)
-        rows = []
+        part = slice(self._group.number, None, self._group.size)  # of what all processes compute together
+        return images[part], self.sentences(chosen, random)[part]
+
+    def chosen(self, step: int) -> tuple[np.ndarray, np.random.Generator]:
+        """The numbers of the pictures of a step, and its random numbers."""
+        epoch, index = divmod(step, self.per_epoch)
+        numbers = self._order(epoch)[index * self.per_step : (index + 1) * self.per_step]
+        return numbers, np.random.default_rng((self._recipe.seed, 1, step))
+
+    def sentences(self, chosen: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        """int32 (B, captions, L + 1): of each picture as many as the recipe says, -1 after the end."""
+        rows, count = [], self._recipe.captions
         for picture in chosen:
             known = self._tokens[picture]
-            times = -(-recipe.captions // len(known))
+            times = -(-count // len(known))
             rows.append(known[np.concatenate([random.permutation(len(known)) for _ in range(times)])])
-        part = slice(self._group.number, None, self._group.size)  # of what all processes compute together
-        return images[part], np.stack([row[: recipe.captions] for row in rows])[part]
+        return np.stack([row[:count] for row in rows])
 
     def loss(self, model: nn.Module, *batch: mx.array) -> Measured:
         """Cross-entropy in nats per token with smoothed labels, and what the encoder names by itself."""
@@ -114,9 +128,13 @@ class Captioning:
         if recipe.light:
             low, high = 1 - recipe.light, 1 + recipe.light
             pictures = mx.minimum(pictures * mx.random.uniform(low, high, (len(images), 1, 1, 1)), 1.0)
-        features = model.encode(pictures)
+        return self.loss_of_features(model, model.encode(pictures), tokens)
+
+    def loss_of_features(self, model: captioner.Model, features: mx.array, tokens: mx.array) -> Measured:
+        """`loss` of features (B, S, E)."""
+        recipe = self._recipe
         loss = _token_loss(model, features, tokens, recipe.label_smoothing, recipe.forget, self._end)
-        if recipe.naming:
+        if recipe.naming and "names" in model:
             loss = loss + recipe.naming * _naming_loss(model, features, tokens, self._end)
         return loss, mx.array(0)
 

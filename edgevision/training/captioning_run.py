@@ -15,13 +15,18 @@ from converters.storage import claim, replacing_file
 from edgevision import models, pretrained_captioner, runs
 from edgevision.console import console
 from edgevision.data.captions import load_captions
+from edgevision.errors import UsageError
+from edgevision.inference.caption_metrics import is_installed
 from edgevision.models import captioner
 from edgevision.report.training import read_training, write_run_report
 from edgevision.text.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
 from edgevision.training import loop
 from edgevision.training.batch_size import with_best_batch
 from edgevision.training.captioning import VOCABULARIES, Captioning, CaptionRecipe
+from edgevision.training.checkpoints import latest
+from edgevision.training.critical import train_critically
 from edgevision.training.events import FILE, Events
+from edgevision.training.frozen import DecoderAlone, encoder_of, train_decoder_alone
 from edgevision.training.group import Group
 from edgevision.training.recipe import recipe_of
 from edgevision.training.watch import machine as about_machine
@@ -42,8 +47,8 @@ def train_caption_run(
 
     Args:
         wishes: `variant`, `data` (flickr8k, scenes, or a folder with a captions file), `vocabulary` (tokens),
-            and any setting of `CaptionRecipe`; what is missing or None is as the training was begun with,
-            else as the recipe has it.
+            and any setting of `CaptionRecipe`, such as `start`; what is missing or None is as the training
+            was begun with, else as the recipe has it.
 
     Raises:
         OutputExists: `out` is there, and neither `resume` nor `force` was given, or it is not ours.
@@ -71,6 +76,9 @@ def train_caption_run(
                 new.write_text(json.dumps(asked, indent=1))
         watchers = [Events(live / FILE, resume)] if machine.tensorboard else []
         result = loop.train(model, task, recipe, live, resume, machine.memory_limit, watchers)
+        if recipe.critical:
+            found = train_critically(model, task, task.data, tokenizer, recipe) or {}
+            result |= {f"test_{name}": value for name, value in found.items()}
         facts = {"variant": asked["variant"], "data": asked["data"], "longest": recipe.longest}
         facts |= {"training": asked["recipe"], "result": result, "machine": {"about": about_machine()}}
         facts |= {"labels": []}
@@ -89,7 +97,9 @@ def _prepared(
 ) -> tuple[captioner.Model, Tokenizer, Captioning, dict[str, Any]]:
     """Model, tokenizer, what is learnt, and `asked` with its batch size; a tokenizer that lies in `live` is
     that of the training."""
-    settings = captioner.VARIANTS[asked["variant"]]
+    settings, weights = captioner.VARIANTS[asked["variant"]], {}
+    if (start := asked["recipe"]["start"]) is not None:
+        settings, weights = encoder_of(start, settings)
     data = load_captions(asked["data"], "train", settings.image_size)
     test = load_captions(asked["data"], "dev", settings.image_size)
     if resumed and live is not None:
@@ -104,7 +114,9 @@ def _prepared(
 
     def new_model() -> captioner.Model:
         mx.random.seed(recipe.seed)
-        return captioner.Model(settings)
+        model = captioner.Model(settings)
+        model.encoder.load_weights(list(weights.items()), strict=bool(weights))
+        return model
 
     recipe = CaptionRecipe(**asked["recipe"])
     if machine.batch_auto and not resumed:
@@ -115,6 +127,9 @@ def _prepared(
     count = sum(array.size for array in dict(tree_flatten(model.parameters())).values())
     told = f"{MODEL} {asked['variant']} on {asked['data']}: {count:,} parameters, {len(data):,} pictures"
     console.print(f"{told}; {about_machine()}", markup=False)
+    begins = live is not None and not (resumed and latest(live))
+    if recipe.frozen and Group().agree(begins):
+        train_decoder_alone(model, lambda own: DecoderAlone(model, data, test, tokenizer, own), recipe)
     return model, tokenizer, learnt, asked
 
 
@@ -124,7 +139,17 @@ def _settled(wishes: dict[str, Any], before: dict[str, Any] | None) -> dict[str,
     usual = "scenes" if data == "scenes" else None
     variant = models.variant(MODEL, wishes.get("variant") or (before or {}).get("variant") or usual)
     fixed = {"variant": variant, "data": data, "vocabulary": VOCABULARIES.get(variant, 3000)}
-    return {"model": MODEL, **settled(wishes, before, fixed, recipe_of(MODEL, variant))}
+    begins = wishes.get("start") is not None
+    recipe = recipe_of(MODEL, "pretrained") if begins else recipe_of(MODEL, variant, data)
+    asked = {"model": MODEL, **settled(wishes, before, fixed, recipe)}
+    own = asked["recipe"]
+    if own["frozen"] and own["start"] is None:
+        raise UsageError(
+            "frozen is for a captioner that begins with a trained encoder", hint="say which, --from"
+        )
+    if own["critical"] and (Group().size > 1 or not is_installed()):
+        raise UsageError("critical is for one process, and needs pycocoevalcap to measure what it won")
+    return asked
 
 
 __all__ = ["train_caption_run"]
