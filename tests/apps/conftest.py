@@ -32,7 +32,7 @@ def trained(tmp_path_factory):
     pretrained_captioner.save(folders["caption"], model, tokenizer, {"longest": 9})
 
     writer = sure(
-        decoder_lm.Model(decoder_lm.Config("llama", tokenizer.size, 32, 1, 2, width=16, tied=False))
+        decoder_lm.Model(decoder_lm.Config("llama", tokenizer.size, 32, 2, 2, width=16, tied=False))
     )
     pretrained.save(folders["write"], writer, tokenizer, {"model": "decoder_lm"})
 
