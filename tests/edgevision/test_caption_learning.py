@@ -168,7 +168,8 @@ def test_the_weights_of_the_encoder_are_those_of_the_checkpoint(vision):
     mx.random.seed(9)
     built = captioner.Model(settings)
     built.encoder.load_weights(list(weights.items()))
-    built.eval(), model.eval()
+    built.eval()
+    model.eval()
     picture = mx.array(np.random.default_rng(1).random((1, 32, 32, 3), np.float32))
     x = model.embed(picture)
     for layer in model.layers:
