@@ -20,6 +20,8 @@ from typing import Any
 
 import numpy as np
 
+from edgevision.inference.writers import usable_cores
+
 PROMPT, WRITTEN = 512, 24  # tokens of the prompt; tokens written after it
 ROUNDS = 5
 PLACES = (64, 512, 2048)  # tokens before those whose speed is told
@@ -102,6 +104,7 @@ def _genai(run: Path, precision: str) -> Start:
         subprocess.run([*builder, *map(str, options)], check=True, capture_output=True, env=environment)
     config = json.loads((out / "genai_config.json").read_text())
     config["model"]["eos_token_id"] = config["model"]["vocab_size"] - 1  # random weights must not end early
+    config["model"]["decoder"]["session_options"]["intra_op_num_threads"] = usable_cores()
     (out / "genai_config.json").write_text(json.dumps(config))
     model = genai.Model(str(out))
 
@@ -124,6 +127,7 @@ def _torch(run: Path) -> Start:
     import torch
     import transformers
 
+    torch.set_num_threads(usable_cores())
     model: Any = transformers.AutoModelForCausalLM.from_pretrained(run, dtype=torch.float32).eval()
 
     def start(prompt: np.ndarray) -> Callable[[int], Any]:

@@ -3,6 +3,7 @@ folder in onnxruntime, a package in Core ML, our interpreter or Core AI."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -98,7 +99,7 @@ def _onnx(path: Path) -> Writer:
     folder, config, generation = _files_of(path)
     tokenizer = load_tokenizer(folder)
     try:
-        session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        session = ort.InferenceSession(str(path), _options(), providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises classes of its own, one for each status
         raise UserError(f"{path} cannot be loaded: {error}") from error
     inputs, outputs = {i.name: i for i in session.get_inputs()}, [o.name for o in session.get_outputs()]
@@ -122,6 +123,21 @@ def _onnx(path: Path) -> Writer:
     return Writer(
         engine(session, past, empty), tokenizer, context, ends, f"onnxruntime {ort.__version__} (CPU)"
     )
+
+
+def _options() -> Any:
+    """onnxruntime starts a thread on every core, those that this process may not use (taskset) included."""
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    if usable_cores() < (os.cpu_count() or 1):
+        options.intra_op_num_threads = usable_cores()
+    return options
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _empty(spec: Any) -> Any:
@@ -174,4 +190,4 @@ def _added_mask(past: int, total: int, window: int | None) -> np.ndarray:
     return np.where(seen, 0, np.finfo(np.float16).min).astype(np.float16)[None, None]
 
 
-__all__ = ["open_writer"]
+__all__ = ["open_writer", "usable_cores"]
