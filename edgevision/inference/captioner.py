@@ -17,8 +17,8 @@ from edgevision.errors import UsageError, UserError
 from edgevision.inference.beam import Found, Rows, draw, search
 from edgevision.inference.sampling import Sampling
 from edgevision.inference.writers import PACKAGES
-from edgevision.jsonfiles import CAPTIONER, end_tokens, is_captioner, read_json
-from edgevision.text.tokenizer import Tokenizer, load_tokenizer
+from edgevision.jsonfiles import CAPTIONER, is_captioner, read_json
+from edgevision.text.tokenizer import Tokenizer
 
 
 class Writer(Protocol):
@@ -128,6 +128,8 @@ def open_captioner(path: Path) -> Writer:
 
         return CoremlWriter(path)
     if (path / "onnx").is_dir():
+        from edgevision.inference.captioner_onnx import OnnxWriter
+
         return OnnxWriter(path)
     if not is_captioner(path):
         raise UserError(
@@ -178,60 +180,6 @@ class _MlxRows:
             cache.reorder(rows)
 
 
-class OnnxWriter:
-    """A folder as `export` writes it, in onnxruntime."""
-
-    def __init__(self, path: Path):
-        import converters as cv
-
-        config = {**read_json(path / "config.json"), **read_json(path / "generation_config.json")}
-        self.tokenizer = load_tokenizer(path)
-        names = ("", "_fp16", "_quantized", "_q4")
-        kind = next((n for n in names if (path / "onnx" / f"encoder_model{n}.onnx").is_file()), None)
-        if kind is None:
-            raise UserError(f"{path / 'onnx'} holds no encoder_model.onnx")
-        self._encoder = cv.load(path / "onnx" / f"encoder_model{kind}.onnx")
-        self._decoder = cv.load(path / "onnx" / f"decoder_model_merged{kind}.onnx")
-        self.end = end_tokens(config, config, self.tokenizer.end)[0]
-        self.start = config.get("decoder_start_token_id", self.end)
-        self.limit = int(config.get("max_length", 32)) - 1
-        prepared = read_json(path / "preprocessor_config.json")
-        self.side = int(prepared["size"]["height"])
-        self._mean, self._std = (np.float32(prepared[name]) for name in ("image_mean", "image_std"))
-        self.runtime = "onnxruntime"
-
-    def look(self, picture: np.ndarray) -> np.ndarray:
-        """The features (1, S, E)."""
-        pixels = ((picture - self._mean) / self._std).transpose(0, 3, 1, 2)
-        return self._encoder(pixel_values=np.ascontiguousarray(pixels, np.float32))["last_hidden_state"]
-
-    def rows(self, seen: Any, count: int) -> Rows:
-        """With keys and values kept."""
-        return _OnnxRows(self._decoder, np.repeat(seen, count, axis=0))
-
-
-class _OnnxRows:
-    def __init__(self, decoder: Any, features: np.ndarray):
-        self._decoder, self._features = decoder, features
-        self._past: dict[str, np.ndarray] = {}
-        for name, described in decoder.inputs.items():
-            if name.startswith("past_key_values."):
-                _, heads, _, size = described.shape
-                self._past[name] = np.zeros((len(features), heads, 0, size), described.dtype)
-
-    def __call__(self, tokens: np.ndarray) -> np.ndarray:
-        found = self._decoder(
-            input_ids=np.asarray(tokens, np.int64)[:, None],
-            encoder_hidden_states=self._features,
-            **self._past,
-        )
-        self._past = {name: found[name.replace("past_key_values", "present")] for name in self._past}
-        return found["logits"][:, -1].astype(np.float32)
-
-    def reorder(self, rows: np.ndarray) -> None:
-        self._past = {name: array[rows] for name, array in self._past.items()}
-
-
 def pictures_in(paths: list[Path]) -> Iterator[Path]:
     """The files, and those in the folders, sorted."""
     for path in paths:
@@ -243,7 +191,6 @@ def pictures_in(paths: list[Path]) -> Iterator[Path]:
 
 __all__ = [
     "MlxWriter",
-    "OnnxWriter",
     "Style",
     "Writer",
     "captions",
