@@ -35,6 +35,9 @@ def measure() -> Iterator[tuple[str, dict[str, str]]]:
                     figures = beside_coremltools.compared(cases()[title](), folder)
                     yield f"{title}, beside coremltools", figures
             yield "ViT-Ti/16 and the limit of this machine", products_alone(folder)
+        from edgevision.benchmark import captions
+
+        yield captions.TITLE, captions.captioning_figures(folder)
         from edgevision.benchmark.language import MODELS, figures
 
         for title in MODELS:

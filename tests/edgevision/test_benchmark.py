@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from edgevision.benchmark.captions import captioning_figures
 from edgevision.benchmark.training import CASES, recipe_for, steps
 
 NAMES = [pytest.param(name, marks=pytest.mark.slow if "224" in name else ()) for name in CASES]
@@ -15,3 +16,12 @@ def test_steps_beside_pytorch_compute_the_same(name):
     ours, theirs = steps(case, replace(recipe_for(case), side_by_side=1))  # norms see the whole batch
     for _ in range(2):
         assert ours() == pytest.approx(theirs(), rel=2e-3)
+
+
+def test_captions_beside_transformers_js_are_the_same(tmp_path):
+    """The comparison itself asserts the sentence; without Node it says so and has our figures alone."""
+    found = captioning_figures(tmp_path, rounds=1)
+    assert list(found) == ["float32", "int8", "int4"]
+    assert all(
+        "ms" in told and ("transformers.js's speed" in told or "no " in told) for told in found.values()
+    )
