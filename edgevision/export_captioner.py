@@ -24,6 +24,7 @@ from converters.storage import claim, replacing_file
 from edgevision.decoder import GrowingCache
 from edgevision.errors import UsageError, UserError
 from edgevision.export_language import STATEFUL
+from edgevision.inference.captioner_onnx import LOOKED
 from edgevision.jsonfiles import CAPTIONER
 from edgevision.models import captioner, decoder_lm
 from edgevision.pretrained_captioner import Captioner, load
@@ -77,7 +78,7 @@ def export_captioner(
 
 
 class Decoder:
-    """`(input_ids, encoder_hidden_states, *past) -> (logits, *present)`."""
+    """`(input_ids, encoder_hidden_states, *past) -> (logits, *present, where the last block looked)`."""
 
     def __init__(self, model: captioner.Model):
         self.model, config = model, model.config.decoder
@@ -94,7 +95,7 @@ class Decoder:
             for part in ("key", "value"):
                 self.inputs[f"past_key_values.{layer}.{part}"] = Spec((batch, heads, past, head_size))
                 self.states[f"past_key_values.{layer}.{part}"] = f"present.{layer}.{part}"
-        self.outputs = ["logits", *self.states.values()]
+        self.outputs = ["logits", *self.states.values(), f"{LOOKED}{config.layers - 1}"]
 
     def __call__(self, ids: mx.array, features: mx.array, *past: mx.array) -> tuple[mx.array, ...]:
         caches = []
@@ -102,8 +103,9 @@ class Decoder:
             cache = GrowingCache()
             cache.keys, cache.values, cache.offset = keys, values, keys.shape[2]
             caches.append(cache)
-        logits = self.model.decode(ids.astype(mx.int32), self.model.remember(features), caches)
-        return logits, *(array for cache in caches for array in (cache.keys, cache.values))
+        looked: list[mx.array] = []
+        logits = self.model.decode(ids.astype(mx.int32), self.model.remember(features), caches, looked)
+        return logits, *(array for cache in caches for array in (cache.keys, cache.values)), looked[-1]
 
 
 def to_onnx_folder(

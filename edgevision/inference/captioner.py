@@ -42,6 +42,10 @@ class Writer(Protocol):
         """`count` sentences about it, at the beginning."""
         ...
 
+    def looked(self, picture: np.ndarray, tokens: list[int]) -> np.ndarray:
+        """(H, L, S): where the last block looked after each of L tokens; UserError where that is not told."""
+        ...
+
 
 @dataclass(frozen=True)
 class Style:
@@ -159,6 +163,16 @@ class MlxWriter:
     def rows(self, seen: Any, count: int) -> Rows:
         """With keys and values kept."""
         return _MlxRows(self.loaded.model, seen, count)
+
+    def looked(self, picture: np.ndarray, tokens: list[int]) -> np.ndarray:
+        """(H, L, S): where the last block looked after each of L tokens; UserError for the prefix form."""
+        import mlx.core as mx
+
+        model, found = self.loaded.model, []
+        if model.config.prefix:
+            raise UserError("a captioner of the prefix form does not look at the picture word by word")
+        model.decode(mx.array([tokens]), model.remember(self.look(picture)), looked=found)
+        return np.array(found[-1][0])
 
 
 class _MlxRows:

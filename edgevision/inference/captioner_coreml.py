@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from edgevision.errors import UserError
 from edgevision.inference.beam import Rows
 from edgevision.jsonfiles import end_tokens, read_json
 from edgevision.text.tokenizer import load_tokenizer
@@ -38,6 +39,12 @@ class CoremlWriter:
     def rows(self, seen: Any, count: int) -> Rows:
         """With a state each."""
         return _CoremlRows(self._model, {name: seen[name] for name in CROSS}, count)
+
+    def looked(self, picture: np.ndarray, tokens: list[int]) -> np.ndarray:
+        """UserError: a package holds what apps need, and does not tell."""
+        raise UserError(
+            "a package does not tell where the model looked", hint="give the run, or its export to ONNX"
+        )
 
 
 class _CoremlRows:

@@ -50,6 +50,17 @@ class OnnxWriter:
         """With keys and values kept."""
         return _OnnxRows(self._decoder, np.repeat(seen, count, axis=0))
 
+    def looked(self, picture: np.ndarray, tokens: list[int]) -> np.ndarray:
+        """(H, L, S): where the last block looked after each of L tokens.
+
+        Raises:
+            UserError: the file does not tell.
+        """
+        name = next((o.name for o in self._decoder.get_outputs() if o.name.startswith(LOOKED)), None)
+        if name is None:
+            raise UserError("the files do not tell where the model looked", hint="export the run again")
+        return _OnnxRows(self._decoder, self.look(picture)).looked(tokens, name)
+
 
 class _OnnxRows:
     """The cache stays in onnxruntime's own arrays from step to step."""
@@ -70,6 +81,12 @@ class _OnnxRows:
         logits, *present = self._session.run_with_ort_values(["logits", *self._carried], fed)
         self._past = dict(zip(self._past, present, strict=True))
         return logits.numpy()[:, -1].astype(np.float32)
+
+    def looked(self, tokens: list[int], name: str) -> np.ndarray:
+        """The output of that name for the first row, (H, L, S), all tokens at once."""
+        ids = _value(np.array([tokens], np.int64))
+        fed = {"input_ids": ids, "encoder_hidden_states": self._features, **self._past}
+        return self._session.run_with_ort_values([name], fed)[0].numpy()[0].astype(np.float32)
 
     def reorder(self, rows: np.ndarray) -> None:
         if not np.array_equal(rows, np.arange(len(rows))):

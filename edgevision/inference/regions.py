@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from converters.storage import replacing_file
-from edgevision.errors import UsageError, UserError
-from edgevision.inference.captioner import MlxWriter, Style, Writer, captions, described, picture_array
+from edgevision.errors import UsageError
+from edgevision.inference.captioner import Style, Writer, captions, described, picture_array
 from edgevision.pictures import on_background, open_picture
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels
@@ -24,10 +24,8 @@ def explained(writer: Writer, file: Path, style: Style, out: Path) -> dict[str, 
     """Draw where each token of the sentence was looked at, brighter where more; gives the sentence.
 
     Raises:
-        UserError: the model is not MLX's: the other forms give no attention.
+        UserError: the model does not tell: a package, or the prefix form.
     """
-    if not isinstance(writer, MlxWriter) or writer.loaded.model.config.prefix:
-        raise UserError("--explain needs a run: exported models do not give their attention")
     array, _ = picture_array(file, writer.side)
     found = captions(writer, array, style)[0]
     maps = attention_maps(writer, array, [writer.start, *found.tokens])
@@ -36,22 +34,10 @@ def explained(writer: Writer, file: Path, style: Style, out: Path) -> dict[str, 
     return described(writer, found)
 
 
-def attention_maps(writer: MlxWriter, array: np.ndarray, tokens: list[int]) -> np.ndarray:
+def attention_maps(writer: Writer, array: np.ndarray, tokens: list[int]) -> np.ndarray:
     """(L, side, side): where the last block looked while it wrote each token after the first; mean of its
     heads, each map sums to 1 (the class token of a ViT left out)."""
-    import mlx.core as mx
-
-    model = writer.loaded.model
-    memory = model.decoder.remember(model.encode(mx.array(array)))
-    x = model.decoder.tokens(mx.array([tokens[:-1]]))
-    if model.config.decoder.style == "gpt2":
-        x = x + model.decoder.positions(mx.arange(len(tokens) - 1))
-    weights = mx.zeros(0)
-    for layer, kept in zip(model.decoder.layers, memory, strict=True):
-        attended = x + layer.attention(layer.attention_norm(x), "causal")
-        weights = layer.cross.weights(layer.cross_norm(attended), kept[0])  # (1, H, L, S)
-        x = layer(x, "causal", None, None, kept)
-    maps = np.array(mx.mean(weights, axis=(0, 1)))  # (L, S)
+    maps = writer.looked(array, tokens[:-1]).mean(axis=0)  # (L, S)
     side = int(maps.shape[1] ** 0.5)
     maps = maps[:, maps.shape[1] - side * side :]
     return (maps / maps.sum(axis=1, keepdims=True)).reshape(-1, side, side)

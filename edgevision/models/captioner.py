@@ -149,11 +149,16 @@ class Model(nn.Module):
         return self.bridge(features) if self._config.prefix else self.decoder.remember(features)
 
     def decode(
-        self, ids: mx.array, memory: list[Memory] | mx.array, cache: Sequence[Cache] | None = None
+        self,
+        ids: mx.array,
+        memory: list[Memory] | mx.array,
+        cache: Sequence[Cache] | None = None,
+        looked: list[mx.array] | None = None,
     ) -> mx.array:
-        """(B, L) to (B, L, V), `memory` from `remember`, `cache` from `decoder.make_cache`."""
+        """(B, L) to (B, L, V), `memory` from `remember`, `cache` from `decoder.make_cache`; `looked` gets
+        (B, H, L, S) of each layer, where it attended to, but in the prefix form."""
         if not isinstance(memory, mx.array):
-            return self.decoder(ids, cache=cache, memory=memory)
+            return self.decoder(ids, cache=cache, memory=memory, looked=looked)
         if cache and cache[0].offset:  # the prefix is in the cache
             return self.decoder(ids, cache=cache)
         return self.decoder(ids, cache=cache, prefix=memory)[:, memory.shape[1] :]

@@ -95,6 +95,7 @@ class Model(nn.Module):
         positions: mx.array | None = None,
         memory: Sequence[Memory] | None = None,
         prefix: mx.array | None = None,
+        looked: list[mx.array] | None = None,
     ) -> mx.array:
         """(B, L) to (B, L, V).
 
@@ -104,6 +105,7 @@ class Model(nn.Module):
             positions: (B, L), increasing by one; default: on from what the cache holds.
             memory: from `remember`, where the model was built with one.
             prefix: (B, S, W), stands before the embedded tokens; the result is (B, S + L, V) then.
+            looked: gets (B, H, L, S) of each layer: how much each token attends to each place of the memory.
         """
         x = self.tokens(ids)  # (B, L, W)
         if prefix is not None:
@@ -122,7 +124,7 @@ class Model(nn.Module):
         x = self.dropout(x)
         for index, layer in enumerate(self.layers):
             kept = (cache[index] if cache else None, offset, memory[index] if memory else None)
-            x = layer(x, mask, *kept)
+            x = layer(x, mask, *kept, looked)
         x = self.norm(x)
         return self.tokens.as_linear(x) if self._config.tied else self.head(x)
 
@@ -181,10 +183,14 @@ class Block(nn.Module):
         cache: Cache | None,
         offset: Any = None,
         memory: Memory | None = None,
+        looked: list[mx.array] | None = None,
     ) -> mx.array:
         x = x + self.dropout(self.attention(self.attention_norm(x), mask, cache, offset))
         if memory is not None:
-            x = x + self.dropout(self.cross.read(self.cross_norm(x), memory))
+            asking = self.cross_norm(x)
+            if looked is not None:
+                looked.append(self.cross.weights(asking, memory[0]))
+            x = x + self.dropout(self.cross.read(asking, memory))
         return x + self.dropout(self.mlp(self.mlp_norm(x)))
 
 

@@ -120,6 +120,22 @@ def test_both_exports_write_what_mlx_writes(run, capfd, tmp_path):
         code, out, _ = outcome(capfd, "evaluate", path, "--data", run, "--json")
         assert code == 0
         assert json.loads(out)["splits"]["test"]["pictures"] >= 3
+    assert_exports_look_where_mlx_looks(run, tmp_path / "out", capfd)
+
+
+def assert_exports_look_where_mlx_looks(run, exported, capfd):
+    array, _ = picture_array(run / "2.png", 64)
+    ours, theirs = open_captioner(run / "run"), open_captioner(exported)
+    tokens = [ours.start, *captions(ours, array, Style())[0].tokens]
+    maps = [attention_maps(writer, array, tokens) for writer in (ours, theirs)]
+    np.testing.assert_allclose(maps[1], maps[0], rtol=0, atol=1e-5)
+    drawing = exported / "words.png"
+    assert outcome(capfd, "caption", exported, run / "2.png", "--explain", drawing)[0] == 0
+    assert drawing.is_file()
+    package = exported / "captioner.mlpackage"
+    code, _, told = outcome(capfd, "caption", package, run / "2.png", "--explain", drawing, "--force")
+    assert code == 1
+    assert "does not tell" in told
 
 
 def test_a_page_shows_pictures_with_both_sentences(run, capfd, tmp_path, monkeypatch):
