@@ -1,7 +1,8 @@
 """Sentences about pictures.
 
 edgevision train captioner --data scenes --out runs/scenes
-    14 epochs: 99.7 % of the sentences exact, 17 minutes on 2 CPU cores
+    14 epochs: 99.7 % of the sentences exact, 95.8 % of those with pairs of colour and shape that it never
+    saw; about 3 minutes on 2 idle CPU cores
 edgevision train captioner --data flickr8k --out runs/flickr8k
     20 epochs: BLEU-4 15.0, CIDEr 32.9, 36 minutes on 2 CPU cores
 
@@ -27,6 +28,7 @@ _SCENES = CaptionRecipe(
     forget=0.6,
     label_smoothing=0.05,
     average=0.99,
+    keep="last",  # the first of the perfect ones knows far fewer of the unseen pairs
 )
 _PRETRAINED = CaptionRecipe(
     epochs=5,
