@@ -12,6 +12,7 @@ B: batch, S: features, E: their width, L: tokens of this call, P: tokens before 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ def export_captioner(
 
     Raises:
         UsageError: an unknown target, precision or quantization.
-        UserError: the model cannot be loaded, or has the prefix form.
+        UserError: the model cannot be loaded, or has the prefix form and shall become a package.
     """
     for name, value, known in (
         *(("to", target, ("onnx", *STATEFUL)) for target in targets),
@@ -62,10 +63,10 @@ def export_captioner(
         if value is not None and value not in known:
             raise UsageError(f"--{name} {value!r} is unknown", hint=f"choose from {', '.join(known)}")
     loaded = load(path)
-    if loaded.model.config.prefix:
+    if loaded.model.config.prefix and targets != ["onnx"]:
         raise UserError(
-            "a captioner of the prefix form cannot be exported: clients know cross-attention only",
-            hint="train one with cross-attention",
+            "a captioner of the prefix form goes to ONNX only: packages hold one with cross-attention",
+            hint="--to onnx",
         )
     paths = []
     if "onnx" in targets:
@@ -78,7 +79,11 @@ def export_captioner(
 
 
 class Decoder:
-    """`(input_ids, encoder_hidden_states, *past) -> (logits, *present, where the last block looked)`."""
+    """`(input_ids, encoder_hidden_states, *past) -> (logits, *present, where the last block looked)`.
+
+    In the prefix form the encoder gives the prefix's keys and values in each layer in place of features, so
+    that no step computes them again, and the decoder does not tell where it looked.
+    """
 
     def __init__(self, model: captioner.Model):
         self.model, config = model, model.config.decoder
@@ -86,16 +91,20 @@ class Decoder:
         heads = config.key_value_heads or config.heads
         head_size = config.head_size or config.width // config.heads
         batch, past = "batch_size", "past_sequence_length"
+        self.shape = (2 * config.layers, heads, head_size)  # of a feature, in the prefix form
+        prefix = model.config.prefix
+        width = 2 * config.layers * heads * head_size if prefix else model.config.feature_width
         self.inputs = {
             "input_ids": Spec((batch, "sequence_length"), "int64"),
-            "encoder_hidden_states": Spec((batch, model.config.features, model.config.feature_width)),
+            "encoder_hidden_states": Spec((batch, model.config.features, width)),
         }
         self.states = {}
         for layer in range(config.layers):
             for part in ("key", "value"):
                 self.inputs[f"past_key_values.{layer}.{part}"] = Spec((batch, heads, past, head_size))
                 self.states[f"past_key_values.{layer}.{part}"] = f"present.{layer}.{part}"
-        self.outputs = ["logits", *self.states.values(), f"{LOOKED}{config.layers - 1}"]
+        looked = [] if prefix else [f"{LOOKED}{config.layers - 1}"]
+        self.outputs = ["logits", *self.states.values(), *looked]
 
     def __call__(self, ids: mx.array, features: mx.array, *past: mx.array) -> tuple[mx.array, ...]:
         caches = []
@@ -103,9 +112,47 @@ class Decoder:
             cache = GrowingCache()
             cache.keys, cache.values, cache.offset = keys, values, keys.shape[2]
             caches.append(cache)
+        ids = ids.astype(mx.int32)
         looked: list[mx.array] = []
-        logits = self.model.decode(ids.astype(mx.int32), self.model.remember(features), caches, looked)
-        return logits, *(array for cache in caches for array in (cache.keys, cache.values)), looked[-1]
+        if self.model.config.prefix:
+            before = features.reshape(*features.shape[:2], *self.shape).transpose(2, 0, 3, 1, 4)
+            logits = self.model.decoder(ids, cache=[Prefixed(*pair) for pair in _pairs(before, caches)])
+        else:
+            logits = self.model.decode(ids, self.model.remember(features), caches, looked)
+        kept = (array for cache in caches for array in (cache.keys, cache.values))
+        return logits, *kept, *looked[-1:]
+
+    def encode(self, pixels: mx.array) -> mx.array:
+        """(B, 3, H, W) in [0, 1] to what the decoder takes, (B, S, E)."""
+        features = self.model.encode(pixels.transpose(0, 2, 3, 1))
+        if not self.model.config.prefix:
+            return features
+        caches = [GrowingCache() for _ in self.model.decoder.layers]
+        ids = mx.zeros((features.shape[0], 1), mx.int32)  # nothing before it sees it
+        self.model.decoder(ids, cache=caches, prefix=self.model.bridge(features))
+        arrays = [array for cache in caches for array in (cache.keys, cache.values) if array is not None]
+        kept = mx.stack(arrays)[:, :, :, :-1]  # (2 N, B, H, S, D)
+        return kept.transpose(1, 3, 0, 2, 4).reshape(*features.shape[:2], -1)
+
+
+class Prefixed:
+    """The cache of a layer, with keys and values of a prefix before those that it holds."""
+
+    def __init__(self, keys: mx.array, values: mx.array, cache: GrowingCache):
+        self._before, self._cache = (keys, values), cache
+        self.offset = keys.shape[2] + cache.offset
+
+    def update_and_fetch(self, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
+        """(B, H, L, D) of new tokens in, (B, H, S + P + L, D) of all out."""
+        arrays = zip(self._before, self._cache.update_and_fetch(keys, values), strict=True)
+        keys, values = (mx.concatenate(list(pair), axis=2) for pair in arrays)
+        return keys, values
+
+
+def _pairs(before: mx.array, caches: list[GrowingCache]) -> Iterator[tuple[mx.array, mx.array, GrowingCache]]:
+    """Keys and values (B, H, S, D) of each layer, of (2 N, B, H, S, D), with its cache."""
+    for layer, cache in enumerate(caches):
+        yield before[2 * layer], before[2 * layer + 1], cache
 
 
 def to_onnx_folder(
@@ -123,11 +170,8 @@ def to_onnx_folder(
     side = model.config.image_size
     pixels = {"pixel_values": Spec(("batch_size", model.config.channels, side, side))}
 
-    def encode(values: mx.array) -> mx.array:
-        return model.encode(values.transpose(0, 2, 3, 1))
-
     decoder = Decoder(model)
-    encoder_graph = cv.capture(encode, pixels, ["last_hidden_state"], module=model)
+    encoder_graph = cv.capture(decoder.encode, pixels, ["last_hidden_state"], module=model)
     graphs = (
         encoder_graph,
         cv.capture(
@@ -184,7 +228,7 @@ def _samples(loaded: Captioner, decoder: Decoder) -> tuple[dict[str, np.ndarray]
     """Inputs of the encoder and of a first call of the decoder."""
     config, random = loaded.model.config, np.random.default_rng(0)
     picture = random.random((1, config.channels, config.image_size, config.image_size), np.float32)
-    features = loaded.model.encode(mx.array(picture.transpose(0, 2, 3, 1)))
+    features = decoder.encode(mx.array(picture))
     ids = random.integers(0, loaded.tokenizer.size, (1, min(8, config.decoder.context)))
     first = {"input_ids": ids, "encoder_hidden_states": np.array(features)}
     heads = config.decoder.key_value_heads or config.decoder.heads
