@@ -58,6 +58,7 @@ def open_picture(path: str | os.PathLike[str]) -> Image.Image:
                 if opened.width * opened.height > PIXELS_MAX:
                     raise bomb
                 turned = opened.getexif().get(ORIENTATION, 1) != 1
+                frames = getattr(opened, "n_frames", 1)
                 picture = _eight_bits(ImageOps.exif_transpose(opened))
     except (UserError, PermissionError, MemoryError):
         raise
@@ -71,10 +72,10 @@ def open_picture(path: str | os.PathLike[str]) -> Image.Image:
         raise UserError(f"{path} is damaged: {error}", hint="save the picture anew") from error
     if picture.width * picture.height == 1:
         raise UserError(f"{path} is a single pixel, there is nothing to see in it")
-    picture.info = {
-        "source": str(path),
-        "notes": ("turned upright as its EXIF entry says",) if turned else (),
-    }
+    notes = ["turned upright as its EXIF entry says"] if turned else []
+    if frames > 1:
+        notes.append(f"the first of {frames} pictures in the file")
+    picture.info = {"source": str(path), "notes": tuple(notes)}
     return picture
 
 

@@ -70,6 +70,7 @@ def test_pictures_to_sentences_json_and_csv(run, capfd, tmp_path):
     found = json.loads(out)["pictures"]
     assert [entry["picture"].rpartition("/")[2] for entry in found] == ["moving.gif", "tall.png"]
     assert all("squeezed" in entry["note"] for entry in found)
+    assert "first" in found[0]["note"], "of an animated file the first picture is taken"
     with (tmp_path / "out.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [row["caption"] for row in rows] == [entry["captions"][0]["text"] for entry in found]
