@@ -3,11 +3,14 @@
 import json
 from dataclasses import asdict
 
+import numpy as np
 import pytest
 
 from edgevision import runs
+from edgevision.data.captions import CaptionSet
 from edgevision.errors import UserError
-from edgevision.experiments import curves, data_size, fine_tuning
+from edgevision.experiments import captions, curves, data_size, fine_tuning
+from edgevision.inference.caption_evaluation import Judged
 from edgevision.models import vit
 from edgevision.report.training import Training
 
@@ -67,3 +70,16 @@ def test_curves(tmp_path):
     assert curves.points(Training("run", facts, records)) == [(0.5, 10.0), (1.0, 20.0)]
     with pytest.raises(UserError, match="has no accuracy"):
         curves.points(Training("run", facts, [{"step": 1, "loss": 1.0}]))
+
+
+def test_sentences_are_ranked_by_their_own_cider():
+    """Twenty pictures with a reference of ten words each; the sentence about number i has i / 2 of them."""
+    known = tuple((" ".join(f"p{i}w{word}" for word in range(10)),) for i in range(20))
+    written = tuple(
+        " ".join(one.split()[: i // 2 + 1] + ["else"] * (9 - i // 2)) for i, (one,) in enumerate(known)
+    )
+    test = CaptionSet(np.zeros((20, 2, 2, 3), np.uint8), known, tuple(map(str, range(20))))
+    found = captions.ranked(Judged(test, written, {}))
+    assert [index for index, _ in found] == [1, 5, 9, 13, 17, 19]
+    assert found[-1][1] == pytest.approx(1000)
+    assert sorted(value for _, value in found) == [value for _, value in found]
