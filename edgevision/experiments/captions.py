@@ -1,4 +1,4 @@
-"""What captioners say: six drawn scenes and their sentences as a picture, six sentences of Flickr8k as a table.
+"""What captioners say: six drawn scenes and the sentences as a picture, six sentences of Flickr8k as a table.
 
     python -m edgevision.experiments.captions runs/scenes --out docs/images/scenes-captions.png
     python -m edgevision.experiments.captions runs/flickr8k
