@@ -1,6 +1,6 @@
 # Works with GNU make 3.81 and bash 3.2, which macOS ships. Everything is installed into .venv, nothing outside.
 #
-#   make demo     set up, train LeNet, convert it, prove both files, write runs/demo/report.html
+#   make demo     set up, train LeNet and a captioner, convert them, prove the files, write runs/demo/report.html
 #   make test     set up, run the tests
 #   make setup    what the two share; a second run installs nothing
 #   make check    ruff (format and lint) and pyright

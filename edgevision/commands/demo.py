@@ -13,24 +13,21 @@ def demo(
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training set.")] = None,
     captioner: Annotated[
-        bool,
-        typer.Option(
-            "--captioner", help="Then train a captioner on drawn scenes too, and let it say what it sees."
-        ),
-    ] = False,
+        bool, typer.Option(help="Then train a captioner on drawn scenes, and let it say what it sees.")
+    ] = True,
     force: Annotated[
         bool, typer.Option("--force", help="Train anew where the demo is there already.")
     ] = False,
 ) -> None:
     """Train LeNet, convert it to ONNX and Core ML, prove both, classify a picture, write report.html.
-    With --captioner then the same road with a captioner, in a folder beside it, which takes longer.
+    Then the same road with a captioner, in a folder beside it.
 
     Exit code 1 where an artefact does not agree with MLX. A demo that is there already is shown again.
 
     \b
     Examples:
       edgevision demo
-      edgevision demo --captioner
+      edgevision demo --no-captioner
       edgevision demo --data digits --epochs 1 --out runs/quick
     """
     from edgevision.demo import run_demo
