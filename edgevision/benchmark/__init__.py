@@ -34,6 +34,11 @@ def measure() -> Iterator[tuple[str, dict[str, str]]]:
                 for title in beside_coremltools.TITLES:
                     figures = beside_coremltools.compared(cases()[title](), folder)
                     yield f"{title}, beside coremltools", figures
+            if find_spec("coreai"):
+                from edgevision.benchmark import core_ai
+
+                for title in core_ai.TITLES:
+                    yield f"{title} to Core AI", core_ai.compared(cases()[title](), folder)
             yield "ViT-Ti/16 and the limit of this machine", products_alone(folder)
         from edgevision.benchmark import captions
 
