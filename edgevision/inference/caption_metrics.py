@@ -53,7 +53,12 @@ def meteor(references: Sequence[Sequence[str]], sentences: Sequence[str]) -> flo
 
     known = {index: list(one) for index, one in enumerate(references)}
     written = {index: [sentence] for index, sentence in enumerate(sentences)}
-    return 100 * float(Meteor().compute_score(known, written)[0])
+    judge = Meteor()
+    try:
+        return 100 * float(judge.compute_score(known, written)[0])
+    finally:  # pycocoevalcap leaves the pipes open
+        judge.meteor_p.stdout.close()
+        judge.meteor_p.stderr.close()
 
 
 __all__ = ["is_installed", "meteor", "scores"]

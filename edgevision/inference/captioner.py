@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from edgevision.data.captioned_pictures import squeezed
+from edgevision.data.folder import SUFFIXES
 from edgevision.errors import UsageError, UserError
 from edgevision.inference.beam import Found, Rows, draw, search
 from edgevision.inference.sampling import Sampling
@@ -195,10 +196,11 @@ class _MlxRows:
 
 
 def pictures_in(paths: list[Path]) -> Iterator[Path]:
-    """The files, and those in the folders, sorted."""
+    """The files, and the pictures in the folders by their endings, sorted."""
     for path in paths:
         if path.is_dir():
-            yield from sorted(p for p in path.iterdir() if p.is_file() and not p.name.startswith("."))
+            files = (p for p in path.iterdir() if p.is_file() and not p.name.startswith("."))
+            yield from sorted(p for p in files if p.suffix.lower() in SUFFIXES)
         else:
             yield path
 
