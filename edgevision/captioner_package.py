@@ -1,8 +1,9 @@
 """A captioner as one package for Core ML or Core AI, with two functions that share their weights:
 
 encode   image, a picture -> crossKeys, crossValues (N, H, S, D): what the decoder reads, computed once
-step     inputIds (1, 1) and position (), with crossKeys and crossValues -> logits (1, 1, V); the keys and
-         values of the words so far are its state
+step     inputIds (1, 1) and position (), with crossKeys and crossValues -> logits (1, 1, V), and
+         crossAttention (1, H, 1, S): where the last block looked; the keys and values of the words so far
+         are its state
 
 N: layers, H: heads, S: features of the picture, D: size of a head, V: vocabulary, T: the most tokens.
 """
@@ -23,10 +24,11 @@ from edgevision.pretrained_captioner import Captioner
 from edgevision.stateful import FixedCache
 
 CROSS = ("crossKeys", "crossValues")
+LOOKED = "crossAttention"
 
 
 class Stepper:
-    """`(inputIds, position, crossKeys, crossValues, *states) -> (logits, *states)`."""
+    """`(inputIds, position, crossKeys, crossValues, *states) -> (logits, *states, crossAttention)`."""
 
     def __init__(self, model: captioner.Model, tokens: int):
         self.model, config = model, model.config.decoder
@@ -40,7 +42,7 @@ class Stepper:
             for part in ("key", "value"):
                 self.inputs[f"past.{layer}.{part}"] = Spec((1, heads, tokens, size))
                 self.states[f"past.{layer}.{part}"] = f"present.{layer}.{part}"
-        self.outputs = ["logits", *self.states.values()]
+        self.outputs = ["logits", *self.states.values(), LOOKED]
 
     def __call__(
         self, ids: mx.array, position: mx.array, keys: mx.array, values: mx.array, *past: mx.array
@@ -52,8 +54,9 @@ class Stepper:
             caches.append(cache)
         memory = [(keys[layer : layer + 1], values[layer : layer + 1]) for layer in range(keys.shape[0])]
         positions = position.reshape(1, 1)
-        logits = self.model.decoder(ids, cache=caches, positions=positions, memory=memory)
-        return logits, *(array for cache in caches for array in (cache.keys, cache.values))
+        looked: list[mx.array] = []
+        logits = self.model.decoder(ids, cache=caches, positions=positions, memory=memory, looked=looked)
+        return logits, *(array for cache in caches for array in (cache.keys, cache.values)), looked[-1]
 
     def capture(self) -> Graph:
         """The graph of one step."""
@@ -93,4 +96,4 @@ def to_package(
     return path
 
 
-__all__ = ["CROSS", "Stepper", "to_package"]
+__all__ = ["CROSS", "LOOKED", "Stepper", "to_package"]

@@ -13,6 +13,7 @@ from edgevision.jsonfiles import end_tokens, read_json
 from edgevision.text.tokenizer import load_tokenizer
 
 CROSS = ("crossKeys", "crossValues")
+LOOKED = "crossAttention"
 
 
 class CoremlWriter:
@@ -41,10 +42,16 @@ class CoremlWriter:
         return _CoremlRows(self._model, {name: seen[name] for name in CROSS}, count)
 
     def looked(self, picture: np.ndarray, tokens: list[int]) -> np.ndarray:
-        """UserError: a package holds what apps need, and does not tell."""
-        raise UserError(
-            "a package does not tell where the model looked", hint="give the run, or its export to ONNX"
-        )
+        """(H, L, S): where the last block looked after each of L tokens.
+
+        Raises:
+            UserError: the package does not tell.
+        """
+        if LOOKED not in self._model.signatures["step"].outputs:
+            raise UserError("the package does not tell where the model looked", hint="export the run again")
+        seen = self.look(picture)
+        rows = _CoremlRows(self._model, {name: seen[name] for name in CROSS}, 1)
+        return np.concatenate([rows.fed(0, token)[LOOKED][0] for token in tokens], axis=1)
 
 
 class _CoremlRows:
@@ -55,14 +62,15 @@ class _CoremlRows:
         self._texts: list[list[int]] = [[] for _ in range(count)]
 
     def __call__(self, tokens: np.ndarray) -> np.ndarray:
-        return np.concatenate([self._feed(row, int(token)) for row, token in enumerate(tokens)])
+        logits = [self.fed(row, int(token))["logits"][:, -1] for row, token in enumerate(tokens)]
+        return np.concatenate(logits).astype(np.float32)
 
-    def _feed(self, row: int, token: int) -> np.ndarray:
-        """One token of a sentence: logits (1, V)."""
+    def fed(self, row: int, token: int) -> dict[str, np.ndarray]:
+        """What one more token of a sentence gives."""
         position = np.int32(len(self._texts[row]))
         self._texts[row].append(token)
         arrays = {"inputIds": np.array([[token]], np.int32), "position": np.array(position), **self._seen}
-        return self._step(state=self._states[row], **arrays)["logits"][:, -1].astype(np.float32)
+        return self._step(state=self._states[row], **arrays)
 
     def reorder(self, rows: np.ndarray) -> None:
         """A sentence that goes on twice is read again into a state of its own: states cannot be copied."""
@@ -77,7 +85,7 @@ class _CoremlRows:
             self._texts.append([])
             self._states.append(self._new())
             for token in texts[row]:
-                self._feed(place, token)
+                self.fed(place, token)
 
 
 __all__ = ["CoremlWriter"]

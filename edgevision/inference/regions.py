@@ -24,7 +24,7 @@ def explained(writer: Writer, file: Path, style: Style, out: Path) -> dict[str, 
     """Draw where each token of the sentence was looked at, brighter where more; gives the sentence.
 
     Raises:
-        UserError: the model does not tell: a package, or the prefix form.
+        UserError: the model does not tell: one of the prefix form, or an older export.
     """
     array, _ = picture_array(file, writer.side)
     found = captions(writer, array, style)[0]

@@ -86,7 +86,9 @@ def test_a_watched_folder_says_what_the_command_says_of_the_picture(
     folder.mkdir()
     command = [sys.executable, "-m", "edgevision", "caption", run, "--watch", folder, "--json"]
     pipe = subprocess.PIPE
+    heard = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shell put us behind
     with subprocess.Popen(command, text=True, stdout=pipe, stderr=pipe) as process:
+        signal.signal(signal.SIGINT, heard)
         timer = threading.Timer(WAIT_SECONDS, process.kill)
         timer.start()
         assert process.stdout
