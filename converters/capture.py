@@ -243,6 +243,8 @@ class Tracer:
     def __call__(self, sizes: Mapping[str, int]) -> Trace:
         """Trace at `sizes`; CaptureError explains what the function did that cannot be traced."""
         trace = self._recorded(self.flat, sizes)
+        if trace.lost():
+            trace = self._lost_first(trace, sizes)
         lost, kept = trace.lost(), list(trace.outputs)
         for index in lost:
             alike = (i for i, other in enumerate(kept) if i not in lost and other[1:] == kept[index][1:])
@@ -251,6 +253,18 @@ class Tracer:
                 raise CaptureError(f"MLX lost output {self.output_names[index]} while it traced the function")
             trace.outputs[index] = kept[twin]
         return trace
+
+    def _lost_first(self, trace: Trace, sizes: Mapping[str, int]) -> Trace:
+        """The trace with the lost outputs asked for first: one that others begin with is kept then."""
+        order = sorted(range(len(trace.outputs)), key=lambda index: index not in trace.lost())
+
+        def turned(*arrays: mx.array) -> list[mx.array]:
+            leaves = self.flat(*arrays)
+            return [leaves[index] for index in order]
+
+        other = self._recorded(turned, sizes)
+        other.outputs = [other.outputs[order.index(index)] for index in range(len(order))]
+        return other if len(other.lost()) < len(trace.lost()) else trace
 
     def _recorded(self, fn: Callable[..., list[mx.array]], sizes: Mapping[str, int]) -> Trace:
         trace = Trace()
@@ -268,13 +282,19 @@ class Tracer:
         return trace
 
     def _are_one(self, first: int, second: int, sizes: Mapping[str, int]) -> bool:
-        """Whether two outputs come from the same computation: MLX then loses one of them."""
+        """Whether two outputs come from the same computation: MLX then loses one of them, as where one
+        is what the other begins with."""
 
         def both(*arrays: mx.array) -> list[mx.array]:
             leaves = self.flat(*arrays)
             return [leaves[first], leaves[second]]
 
-        return bool(self._recorded(both, sizes).lost())
+        if not self._recorded(both, sizes).lost():
+            return False
+        one, other = (self._recorded(lambda *a, i=i: [self.flat(*a)[i]], sizes) for i in (first, second))
+        return [(op, results) for op, _, _, results in one.records] == [
+            (op, results) for op, _, _, results in other.records
+        ]
 
     def run(self, *arrays: mx.array) -> list[mx.array]:
         """What the function computes, evaluated."""

@@ -30,6 +30,8 @@ CASES: list[Case] = [
         Arg((2,), "int64", [-7, -3]),
         ops="View|BitwiseOr",
     ),
+    case("Reduce nothing, of free length", lambda x: mx.sum(mx.tanh(x[:, 2:2]), axis=1), Arg(("n", 3))),
+    case("Reduce nothing to a product", lambda x: mx.prod(x[:, 2:2], axis=1) + x[:, 0], Arg(("n", 3))),
     case("Slice nothing of a layer", lambda x: mx.tanh(x)[1:1, :1], Arg((1, 1, 1)), ops="Tanh|Slice"),
     case(
         "AsStrided without windows",

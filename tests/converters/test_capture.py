@@ -379,3 +379,12 @@ def test_parts_of_a_fraction_of_the_size_are_cut_for_multiples_of_any_power_of_t
 
     graph = cv.capture(fn, {"x": cv.Spec(("height", "width"))})
     assert {name: dim.multiple for name, dim in graph.dims.items()} == {"height": 64, "width": 64}
+
+
+def test_output_with_which_another_begins_is_no_twin_of_it():
+    """MLX joins the two sines and forgets that the second is an output too."""
+    x = np.linspace(-1, 1, 4, dtype=np.float32)
+    graph = cv.capture(lambda x: (mx.cos(mx.sin(x)), mx.stop_gradient(mx.sin(x))), {"x": cv.Spec(("n",))})
+    first, second = graph.evaluate(x).values()
+    np.testing.assert_allclose(first, np.cos(np.sin(x)), rtol=1e-6)
+    np.testing.assert_allclose(second, np.sin(x), rtol=1e-6)

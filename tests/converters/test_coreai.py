@@ -364,3 +364,16 @@ def test_reshape_before_a_product_is_kept(tmp_path):
     x = np.array([[[1]], [[100]]], np.float32)
     got, wanted = as_asset(lambda x: mx.inner(table, x), tmp_path, x=x)
     np.testing.assert_array_equal(got, wanted)
+
+
+def test_equal_scans_are_written_once(tmp_path):
+    """Where Core AI's optimiser joins two, the runtime loses what they give after its first use."""
+
+    def fn(x):
+        return mx.cummax(x, axis=0), mx.cummin(x, axis=0)
+
+    x = np.array([2, 1, np.nan, 3], np.float32)
+    graph = cv.capture(fn, {"x": cv.Spec(("n",))})
+    found = cv.load(cv.convert(graph, tmp_path / "model.aimodel"))(x=x).values()
+    for got, wanted in zip(found, fn(mx.array(x)), strict=True):
+        np.testing.assert_array_equal(got, np.array(wanted))

@@ -38,6 +38,7 @@ class Writer:
         self._sizes: dict[AnySize | tuple[AnySize, ...], Handle] = {}
         self._solving: set[str] = set()
         self._reshaped: set[Handle] = set()
+        self._made: dict[Any, Any] = {}
         self._node: Node | None = None
 
     def add(self, node: Node, emit: Callable[[Writer, Node], None]) -> None:
@@ -81,13 +82,20 @@ class Writer:
         return self.function.codes(array, bits)
 
     def op(self, kind: str, *operands: Any, **more: Any) -> Any:
-        """The result of an operation; arrays among the operands become constants."""
+        """The result of an operation; arrays among the operands become constants.
+
+        Equal operations are written once: where Core AI's optimiser joins two equal scans, the runtime loses
+        the result after its first use.
+        """
         handles = [self._operand(operand) for operand in operands]
         flat = [h for handle in handles for h in (handle if isinstance(handle, list) else [handle])]
         if kind.startswith("Broadcasting"):
             handles = flat = [self._repeated(handle) for handle in flat]
         if kind in UNPACKING or not all(handle in self._fixed for handle in flat):
-            return beta.operation(kind, *handles, **more)
+            key = kind, *(tuple(h) if isinstance(h, list) else h for h in handles), str(more)
+            if key not in self._made:
+                self._made[key] = beta.operation(kind, *handles, **more)
+            return self._made[key]
         assert flat == handles, f"{kind} of constants alone"
         array = folded(kind, [self._fixed[handle] for handle in flat], more.get("result", (None,))[0])
         assert array is not None, f"{kind} of constants alone"
