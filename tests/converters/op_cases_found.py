@@ -190,4 +190,11 @@ CASES: list[Case] = [
         lambda x: (mx.concatenate([x, x[:, 4:]], 1), mx.concatenate([x[:, :0], x, x[:, 4:], -x], 1)),
         Arg(("n", 4)),
     ),
+    case("SearchSorted nothing at free sizes", mx.searchsorted, Arg((0,)), Arg(("n", 2))),
+    case(
+        "Arange twice of sizes that stand beside each other",
+        lambda x: (mx.arange(2 * x.shape[0], -1, -2), mx.arange(2 * x.shape[1], -1, -2)),
+        Arg(("n", "m")),
+        sizes=({"n": 6, "m": 5}, {"n": 1, "m": 3}),
+    ),
 ]

@@ -4,8 +4,10 @@
 """
 
 import pytest
-from fuzz.drawing import drawn
+from fuzz.drawing import drawn, redrawn
 from fuzz.judging import judged
+from fuzz.operation import Unfit
+from fuzz.program import Input, Step
 from fuzz.reducing import reduced
 
 
@@ -19,6 +21,16 @@ def test_a_failing_program_is_reduced_to_what_fails():
     small = reduced(program, lambda p: has(p, "argmin"))
     assert {step.operation for step in small.steps} <= {"constant", "argmin"}
     assert len(small.outputs) == 1
+
+
+def test_attention_whose_scores_are_rounding_errors_is_no_example():
+    """Scores of 196.3 and 193.5, each with an error of 1 in bfloat16."""
+    pixels = Input((5, 3, 3), "bfloat16", "grid", 1)
+    weight = {"shape": (9, 3), "dtype": "bfloat16", "values": "grid", "seed": 9}
+    steps = [Step("degrees", (0,), {}), Step("constant", (), weight)]
+    redrawn([pixels], [*steps, Step("heads", (0, 2), {"heads": 1})], [{}])
+    with pytest.raises(Unfit):
+        redrawn([pixels], [*steps, Step("heads", (1, 2), {"heads": 1})], [{}])
 
 
 def has(program, name):

@@ -15,7 +15,8 @@ from converters.graph import Builder, Graph, Node, Value
 from converters.layouts.neural_engine import for_neural_engine
 from converters.lower import legalize
 from converters.metadata import KEY, Signature, describe
-from converters.pattern import rewrite
+from converters.passes.empties import make_constant
+from converters.pattern import rewrite, without_dead
 from converters.precision import with_precision
 from converters.storage import replacing_folder
 from converters.targets.coreai import beta
@@ -119,7 +120,15 @@ def _lowered(graph: Graph, options: Options) -> Graph:
         graph = rewrite(graph, SPELLED)
     # where sizes are free, what composites hide counts too
     dims = above_empty(legalize(graph, _refusal)).dims if graph.dims else graph.dims
-    return legalize(graph, _refusal_beside_composites).replace(dims=dims)
+    return _without_empties(legalize(graph, _refusal_beside_composites)).replace(dims=dims)
+
+
+def _without_empties(graph: Graph) -> Graph:
+    """What expansions compute of arrays without elements, as constants: few operations take such."""
+    if all(0 not in value.shape for node in graph.nodes for value in node.inputs):
+        return graph
+    known = make_constant(graph)
+    return without_dead(known, known.nodes, dict(known.constants), known.outputs)
 
 
 def _with_plain_edges(graph: Graph) -> Graph:

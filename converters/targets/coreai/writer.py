@@ -226,9 +226,13 @@ class Writer:
         return None
 
     def _axis(self, value: Value, axis: int) -> Handle:
-        sizes = self.op("GetShape", self.handles[value])
-        signed = self.op("Cast", sizes, result=("int32", [len(value.shape)]))
-        return self.op("Slice", signed, self._one(axis), self._one(axis + 1), self._one(1))
+        """All sizes of an array come apart at once: Core AI's optimiser moves slices of them behind what they
+        are added to, joins what then is equal, and the runtime loses that after its first use."""
+        rank = len(value.shape)
+        sizes = self.op("Cast", self.op("GetShape", self.handles[value]), result=("int32", [rank]))
+        if rank == 1:
+            return sizes
+        return self.op("Split", sizes, np.ones(rank, np.uint32), np.int32(0))[axis]
 
     def _solved(self, name: str) -> Handle:
         """A name that stands alone nowhere: from a size in which the others are known."""

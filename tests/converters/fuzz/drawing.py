@@ -3,9 +3,10 @@
 A step is kept if MLX computes it at all sizes, its numbers stay small and finite, and errors do not grow:
 every result that was rounded is disturbed by some rounding errors of its largest element (or of 1), all
 following steps are computed from the disturbed elements too, and each gap must stay below a fifth of what
-the comparison allows. Steps that jump (comparisons, positions, floats to integers) take only operands that
-are exact: numbers of so few digits that nothing was rounded. So every program that is drawn is well
-conditioned, and a difference is a mistake.
+the comparison allows. What rounds inside, before it takes an exponential (attention: its scores), is also
+computed some times from operands with a rounding error more. Steps that jump (comparisons, positions, floats
+to integers) take only operands that are exact: numbers of so few digits that nothing was rounded. So every
+program that is drawn is well conditioned, and a difference is a mistake.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ NOISE = {"float32": 5e-7, "float16": 1e-3, "bfloat16": 8e-3}  # four ulps, one, 
 ALLOWED = {"float32": 1e-4, "float16": 4e-2, "bfloat16": 2e-1}  # of the largest element, where results differ
 AMPLIFIED = {grade: gap / 5 for grade, gap in ALLOWED.items()}
 LARGEST = {"float32": 1e4, "float16": 200, "bfloat16": 1e3}
+INSIDE = 8  # how often errors inside an operation are drawn
 DIGITS = {"float32": 24, "float16": 11, "bfloat16": 8}
 NEVER_EMPTY = {*COMBINING, *LAYERS}  # reductions of empty arrays read beyond them in MLX, or never end
 ELEMENTS, RANK = 4096, 5
@@ -199,6 +201,8 @@ class Drawing:
             raise Unfit from error
         if operation.rounding == "whole":
             _check_overflow(operation, operands, attrs, clean)
+        if operation.inside:
+            self._check_inside(operation, operands, attrs, clean)
         if operation.rounding == "smooth":
             _check_sums([v for v in operands if v.kind == "integer"])
         exact = all(v.exact for v in floats) and not _rounds(operation, operands, attrs, clean)
@@ -217,6 +221,20 @@ class Drawing:
         return Program(
             tuple(self.inputs), tuple(self.steps), tuple(outputs), grades, tuple(self.runs), opset
         ).pruned()
+
+    def _check_inside(
+        self, operation: Operation, operands: Sequence[Known], attrs: dict[str, Any], clean: Any
+    ) -> None:
+        """Unfit where a rounding error more in each operand moves the result too far: scores of hundreds have
+        errors of whole units, and softmax takes another for the largest."""
+        grade = max((v.dtype for v in operands if v.kind == "float"), key=GRADES.index)
+        for _ in range(INSIDE):
+            for i, wanted in enumerate(clean):
+                others = [self._disturbed(_wide(v.clean[i]), v.clean[i], grade) for v in operands]
+                for array, other in zip(wanted, _results(operation, others, attrs), strict=True):
+                    gap = np.abs(_wide(other) - _wide(array)).max(initial=0)
+                    if not gap <= AMPLIFIED[grade] * np.abs(_wide(array)).max(initial=0):
+                        raise Unfit
 
     def _disturbed(self, clean: np.ndarray, noisy: mx.array, grade: str) -> mx.array:
         """One more rounding error in each element: the same when a program is redrawn, another for a result

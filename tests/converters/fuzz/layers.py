@@ -208,10 +208,10 @@ LAYERS: dict[str, Operation] = {
     "rms_norm": Operation(_rms_norm, lambda d: _choose_norm(d, bias=False)),
     "group_norm": Operation(_group_norm, _choose_group_norm),
     "batch_norm": Operation(_batch_norm, _choose_batch_norm),
-    "attention": Operation(_attention, _choose_attention),
-    "attention_by_hand": Operation(_attention_by_hand, _choose_attention),
+    "attention": Operation(_attention, _choose_attention, inside=True),
+    "attention_by_hand": Operation(_attention_by_hand, _choose_attention, inside=True),
     "rope": Operation(_rope, _choose_rope),
-    "heads": Operation(_heads, _choose_heads),
+    "heads": Operation(_heads, _choose_heads, inside=True),
     "embedding": Operation(_embedding, _choose_embedding, "moves"),
     "glu": Operation(nn.glu, _choose_glu),
 }

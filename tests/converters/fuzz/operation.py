@@ -33,11 +33,14 @@ class Operation:
             "whole": as exact, and integers must not overflow.
             "moves": only moves elements, or chooses between them.
             "steps": jumps (floor, comparisons, positions): needs exact operands to agree everywhere.
+        inside: it takes an exponential of what it has rounded on the way, as attention does of its scores:
+            rounding errors count before it as well as after it.
     """
 
     compute: Callable[..., Any]
     choose: Callable[[Drawing], Choice]
     rounding: str = "smooth"
+    inside: bool = False
 
 
 def drawn_array(shape: tuple[int, ...], dtype: str, values: str, seed: int) -> np.ndarray:
