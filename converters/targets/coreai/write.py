@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,27 +31,37 @@ from converters.targets.coreai.writer import Writer
 
 def write(graphs: Mapping[str, Graph], path: Path, options: Options) -> Path:
     """Write one function, or several that share their weights."""
-    program, metadata = build(graphs, options)
     given = options.metadata or {}
     shown = {"author": "author", "licence": "license", "description": "model_description"}
     texts = {theirs: str(given.get(ours, "")) for ours, theirs in shown.items()}
     custom = {name: str(text) for name, text in given.get("user_defined", {}).items()}
+    lowered, program = build(graphs, options)
     with replacing_folder(path, overwrite=options.overwrite) as folder:
-        program.save(folder, texts, {**custom, KEY: json.dumps(metadata)})
+        program.save(folder)
+        with ThreadPoolExecutor(2) as beside:  # neither waits for Python
+            tasks = [beside.submit(beta.sync, folder), beside.submit(beta.seal, folder)]
+            metadata = _metadata(lowered, program, options)
+        for task in tasks:
+            task.result()
+        beta.describe(folder, texts, {**custom, KEY: json.dumps(metadata)})
     return path
 
 
-def build(graphs: Mapping[str, Graph], options: Options) -> tuple[beta.Program, dict[str, Any]]:
-    """The program in memory, and its metadata."""
+def build(graphs: Mapping[str, Graph], options: Options) -> tuple[dict[str, Graph], beta.Program]:
+    """The functions in the ops of this target, and the program in memory."""
     beta.require()
     lowered = {name: _lowered(graph, options) for name, graph in graphs.items()}
     program = beta.Program()
     with program.open():
         for name, graph in lowered.items():
             _add_function(program, name, graph, options)
+    return lowered, program
+
+
+def _metadata(lowered: Mapping[str, Graph], program: beta.Program, options: Options) -> dict[str, Any]:
     labels = None if options.labels is None else list(options.labels)
     weights = {id(array): array for graph in lowered.values() for array in graph.constants.values()}
-    metadata = describe(lowered, labels, options.metadata, weights.values())
+    metadata = describe(lowered, labels, options.metadata, program.in_order(weights.values()))
     precision = _precision(options)
     if precision is not None:
         metadata["precision"] = precision
@@ -58,7 +69,7 @@ def build(graphs: Mapping[str, Graph], options: Options) -> tuple[beta.Program, 
         metadata["layout"] = options.layout
     if options.quantization is not None:
         metadata["quantize"] = options.quantization.to_json()
-    return program, metadata
+    return metadata
 
 
 def _add_function(program: beta.Program, name: str, graph: Graph, options: Options) -> None:

@@ -8,6 +8,7 @@ gelu. `Writer.op` therefore leaves no operation on constants alone to it, but fo
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,11 @@ from converters.targets.coreai.folding import folded
 UNPACKING = frozenset({"BroadcastTo", "BlockwiseShiftScale", "LutToDense"})  # smaller before than afterwards
 
 
+def place(array: np.ndarray) -> int:
+    """Where the array's memory begins."""
+    return array.__array_interface__["data"][0]
+
+
 class Writer:
     """One graph being written. Rules call `op`, `ref` and `give`."""
 
@@ -40,6 +46,14 @@ class Writer:
         self._reshaped: set[Handle] = set()
         self._made: dict[Any, Any] = {}
         self._node: Node | None = None
+
+    @cached_property
+    def places(self) -> dict[int, list[Value]]:
+        """The graph's constants by where their memory begins."""
+        found: dict[int, list[Value]] = {}
+        for value, array in self.graph.constants.items():
+            found.setdefault(place(array), []).append(value)
+        return found
 
     def add(self, node: Node, emit: Callable[[Writer, Node], None]) -> None:
         """Compute the node's outputs now where only constants decide, else by `emit`."""

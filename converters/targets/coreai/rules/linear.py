@@ -8,7 +8,7 @@ import numpy as np
 from converters.graph import Node, Value
 from converters.targets.coreai.beta import Handle
 from converters.targets.coreai.rules.lowering import Lowering
-from converters.targets.coreai.writer import Writer
+from converters.targets.coreai.writer import Writer, place
 
 
 def _matmul(w: Writer, node: Node) -> None:
@@ -28,15 +28,11 @@ def _stored_turned(w: Writer, weight: Value) -> Value | None:
     array = w.known.get(weight)
     if array is None or array.ndim != 2:
         return None
-    for value, other in w.graph.constants.items():
-        same = _place(other) == _place(array) and other.strides == array.strides[::-1]
-        if same and value.shape == weight.shape[::-1] and w.graph.users.get(value):
+    for value in w.places.get(place(array), ()):
+        turned = w.known[value].strides == array.strides[::-1] and value.shape == weight.shape[::-1]
+        if turned and w.graph.users.get(value):
             return value
     return None
-
-
-def _place(array: np.ndarray) -> int:
-    return array.__array_interface__["data"][0]
 
 
 def _matrices(w: Writer, value: Value) -> Handle:
