@@ -197,4 +197,26 @@ CASES: list[Case] = [
         Arg(("n", "m")),
         sizes=({"n": 6, "m": 5}, {"n": 1, "m": 3}),
     ),
+    case(
+        "AsType there and back",
+        lambda x, n: (
+            x.astype(mx.int32).astype(mx.float32),
+            x.astype(mx.int64).reshape(2, 2).T / 4,
+            n.astype(mx.float32).astype(mx.int32),
+        ),
+        Arg((4,), values=[2.5, -2.5, 0.25, 7.75]),
+        Arg((2,), "int32", [2**24 + 1, -(2**24) - 3]),
+    ),
+    case(
+        "Matmul of what was a product of columns",
+        lambda x, y: mx.inner(x, y @ mx.ones((1, 1))),
+        Arg((2, 1, 1)),
+        Arg((2, 2, 1)),
+    ),
+    case(
+        "SliceUpdate of every second between the ends",
+        lambda x: x.at[1:-1:2].maximum(x[1:-1:2][::-1]),
+        Arg(("n", 2)),
+        sizes=({"n": 6}, {"n": 4}),
+    ),
 ]

@@ -28,14 +28,20 @@ def above_empty(graph: Graph) -> Graph:
 
 
 def _lowest(size: AnySize, dims: dict[str, Dim]) -> int:
-    return at(size, {name: dim.low for name, dim in dims.items()})
+    return at(size, {name: _first(dim) for name, dim in dims.items()})
+
+
+def _first(dim: Dim) -> int:
+    """The lowest size that may occur."""
+    return dim.low if dim.sizes is not None else -(-dim.low // dim.multiple) * dim.multiple
 
 
 def _raise(size: AnySize, dims: dict[str, Dim]) -> None:
     """Move the dimensions of a size, one after another, until it has an element."""
     for name in sorted(names_in(size)):
         dim = dims[name]
-        for low in range(dim.low + dim.multiple, dim.low + FARTHEST * dim.multiple, dim.multiple):
+        first = _first(dim)
+        for low in range(first + dim.multiple, first + FARTHEST * dim.multiple, dim.multiple):
             if dim.sizes is not None or (dim.high is not None and low > dim.high):
                 break
             dims[name] = Dim(low, dim.high, dim.multiple)

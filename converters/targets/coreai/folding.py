@@ -22,6 +22,7 @@ MEANINGS: dict[str, Callable[..., Any]] = {
     "ExpandDims": lambda x, axes: np.expand_dims(x, tuple(axes.tolist())),
     "FloorDivide": np.floor_divide,
     "Greater": np.greater,
+    "Maximum": np.maximum,
     "Mul": np.multiply,
     "Add": np.add,
     "Not": np.logical_not,

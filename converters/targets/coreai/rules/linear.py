@@ -1,5 +1,5 @@
-"""Matrix products. Core AI's optimiser drops a reshape in front of a product where it only moves axes of one
-element, also where that changes the matrices; a maximum with minus infinity keeps the two apart."""
+"""Matrix products. Core AI's optimiser drops a reshape in front of a product where a matrix has an axis of
+one element, also where that changes the matrices; a maximum with minus infinity keeps the two apart."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _stored_turned(w: Writer, weight: Value) -> Value | None:
         return None
     for value in w.places.get(place(array), ()):
         turned = w.known[value].strides == array.strides[::-1] and value.shape == weight.shape[::-1]
-        if turned and w.graph.users.get(value):
+        if turned and value is not weight and w.graph.users.get(value):
             return value
     return None
 
@@ -40,7 +40,7 @@ def _matrices(w: Writer, value: Value) -> Handle:
     if producer is None or producer.op != "Reshape" or value in w.known:
         return handle
     before, after = producer.inputs[0].shape, value.shape
-    moved = [s for s in before if s != 1] == [s for s in after if s != 1] and before[-2:] != after[-2:]
+    moved = before[-2:] != after[-2:] and 1 in (*before[-2:], *after[-2:])
     return w.op("BroadcastingMaximum", handle, w.like(-np.inf, value)) if moved else handle
 
 
