@@ -12,7 +12,7 @@ __all__ = ["measure"]
 
 def measure() -> Iterator[tuple[str, dict[str, str]]]:
     """Tables of figures as they come: a title, and what to figure. Those beside PyTorch only where it is
-    installed."""
+    installed, those of Core AI only where its package is."""
     from edgevision.benchmark.lenet import lenet_figures, machine_figures
 
     with tempfile.TemporaryDirectory() as name:
@@ -34,12 +34,12 @@ def measure() -> Iterator[tuple[str, dict[str, str]]]:
                 for title in beside_coremltools.TITLES:
                     figures = beside_coremltools.compared(cases()[title](), folder)
                     yield f"{title}, beside coremltools", figures
-            if find_spec("coreai"):
-                from edgevision.benchmark import core_ai
-
-                for title in core_ai.TITLES:
-                    yield f"{title} to Core AI", core_ai.compared(cases()[title](), folder)
             yield "ViT-Ti/16 and the limit of this machine", products_alone(folder)
+        if find_spec("coreai"):
+            from edgevision.benchmark import core_ai
+
+            for title, network in core_ai.CASES.items():
+                yield f"{title} to Core AI", core_ai.compared(network, folder)
         from edgevision.benchmark import captions
 
         yield captions.TITLE, captions.captioning_figures(folder)

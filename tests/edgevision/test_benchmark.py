@@ -1,5 +1,6 @@
 """What `edgevision bench` times is the same in both frameworks."""
 
+import sys
 from dataclasses import replace
 
 import pytest
@@ -16,6 +17,17 @@ def test_steps_beside_pytorch_compute_the_same(name):
     ours, theirs = steps(case, replace(recipe_for(case), side_by_side=1))  # norms see the whole batch
     for _ in range(2):
         assert ours() == pytest.approx(theirs(), rel=2e-3)
+
+
+def test_exports_to_core_ai_need_no_pytorch(tmp_path, monkeypatch):
+    pytest.importorskip("coreai", reason="coreai-core has no wheel for this system")
+    monkeypatch.setitem(sys.modules, "torch", None)
+    for name in [name for name in sys.modules if name.startswith("edgevision.benchmark.")]:
+        monkeypatch.delitem(sys.modules, name)
+    from edgevision.benchmark import core_ai
+
+    found = core_ai.compared(core_ai.CASES["LeNet"], tmp_path)
+    assert list(found) == ["export to Core AI", "size", "run by its interpreter"]
 
 
 def test_captions_beside_transformers_js_are_the_same(tmp_path):

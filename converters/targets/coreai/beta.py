@@ -211,14 +211,15 @@ class Function:
             return _dialect().constant(np.array(array, order="C", copy=None))
         same = self._stored.setdefault((array.dtype.name, array.shape, _sample(array)), [])
         for known, _, value in same:
-            if known is array or np.array_equal(*(one.view(f"u{array.itemsize}") for one in (known, array))):
+            bits = f"u{array.itemsize}"
+            if known is array or np.array_equal(known.view(bits), array.view(bits)):
                 return _dialect().ConstantOp(value=value).result
         from coreai._compiler.ir import DenseResourceElementsAttr
 
         # the array's own memory, where the package's function would copy and hash it
         ordered = array if array.flags.c_contiguous else _in_order(array)
         name, kind = f"weight_{len(self._stored)}", tensor_type(array.dtype.name, array.shape)
-        value = DenseResourceElementsAttr.get_from_buffer(ordered.view(np.uint8), name, kind)
+        value = DenseResourceElementsAttr.get_from_buffer(ordered.reshape(-1).view(np.uint8).data, name, kind)
         same.append((array, ordered, value))
         return _dialect().ConstantOp(value=value).result
 
