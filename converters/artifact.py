@@ -117,10 +117,12 @@ class Artifact(ABC):
     Attributes:
         metadata: the JSON object written by `convert`.
         runtime: what computes, for reports ("onnxruntime 1.32.0 (CPU)").
+        note: what is computed in place of the artefact itself here, and why.
     """
 
     metadata: dict[str, Any]
     runtime: str
+    note: str | None = None
     state_dtype: str | None = None  # in which states are kept, where that is not the function's own type
 
     def __init__(self, signatures: Mapping[str, Signature]):

@@ -39,11 +39,13 @@ class Report:
         outputs: name to (largest absolute difference, the same over the output's largest magnitude, agrees).
         runtime: what computed the artefact's side.
         tolerance: rtol that was applied.
+        note: what was computed in place of the artefact itself, and why.
     """
 
     outputs: Mapping[str, tuple[float, float, bool]]
     runtime: str
     tolerance: float
+    note: str | None = None
 
     @property
     def max_abs(self) -> float:
@@ -68,7 +70,7 @@ class Report:
             lines.append(
                 f"  {name}: max abs {absolute:.3g}, max rel {relative:.3g}{'' if ok else '  <- differs'}"
             )
-        return "\n".join(lines)
+        return "\n".join([*lines, f"  {self.note}"] if self.note else lines)
 
     def raise_if_different(self) -> None:
         """ParityError where an output differs."""
@@ -117,7 +119,7 @@ def compare(
                 entry = _difference(array, got[output], tolerance, atol)
             before = results.get(output, (0.0, 0.0, True))
             results[output] = (max(entry[0], before[0]), max(entry[1], before[1]), entry[2] and before[2])
-    return Report(results, model.runtime, tolerance)
+    return Report(results, model.runtime, tolerance, model.note)
 
 
 def report(

@@ -10,6 +10,8 @@ types hold other numbers.
 from __future__ import annotations
 
 import hashlib
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,7 +29,7 @@ VERSION = "1.0.0b3"
 WRITTEN = ".written"  # ends the name of an output that only says that a state was written
 SMALL = 1024  # bytes of a constant that each function has for itself
 COLUMNS = 64  # of a matrix that are copied together, so that its lines stay in the processor's cache
-INNER = "asset.aimodel"
+INNER, PROGRAM = "asset.aimodel", "main.mlirb"
 Handle = Any
 Sizes = Sequence[int | None]
 
@@ -335,8 +337,47 @@ def sized(handle: Handle, sizes: Sizes) -> Handle:
     return _dialect().CastOp(kind, handle).result
 
 
+def widen(path: Path, out: Path) -> int:
+    """Write an asset's twin in which products of float16 are computed in float32; the number of those.
+
+    All else, the weights too, is as it is in the asset; without such products nothing is written.
+    """
+    from coreai._compiler.ir import InsertionPoint, Location
+    from coreai.authoring import AIProgram
+
+    require()
+    program = AIProgram._load_bytecode(path / PROGRAM)
+    module = program._module._mlir_module
+    with module.context, Location.unknown():
+        products = [op for op in _operations(module.operation) if _adds_up_halves(op)]
+        for op in products:
+            with InsertionPoint(op):
+                wide = [operation("Cast", v, result=("float32", shape_of(v))) for v in op.operands]
+                kind = "BatchMatmul" if op.name == "coreai.batch_matmul" else "BroadcastingBatchMatmul"
+                total: Any = operation(kind, *wide)
+                narrow: Any = operation("Cast", total, result=("float16", shape_of(op.results[0])))
+            op.results[0].replace_all_uses_with(narrow)
+            op.erase()
+        if products:
+            program.save_asset(out)
+    return len(products)
+
+
+def _operations(parent: Any) -> Iterator[Any]:
+    for region in parent.regions:
+        for block in region.blocks:
+            for op in block.operations:
+                yield op.operation
+                yield from _operations(op.operation)
+
+
+def _adds_up_halves(op: Any) -> bool:
+    return op.name.endswith("batch_matmul") and str(op.results[0].type.element_type) == "f16"
+
+
 class Runtime:
-    """An asset opened for running in this process, which Apple's runtime ends where an input is wrong."""
+    """An asset opened for running in this process, which Apple's runtime ends where an input is wrong; on
+    Linux its float32 twin, where it has products of float16 (`widened` of them)."""
 
     def __init__(self, path: Path):
         import asyncio
@@ -345,8 +386,11 @@ class Runtime:
         from coreai.authoring import AIModelAsset
 
         self._loop = asyncio.new_event_loop()
+        twin = Path(tempfile.mkdtemp(), path.name)
+        self.widened = 0 if sys.platform == "darwin" else widen(path, twin)
         self._asset = AIModelAsset.load(path)
-        self._context = self._asset.executable()
+        opened = AIModelAsset.load(twin) if self.widened else self._asset
+        self._context = opened.executable()
         self._model: Any = self._loop.run_until_complete(self._context.__aenter__())
         self._functions: dict[str, Any] = {}
 

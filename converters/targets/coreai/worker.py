@@ -170,7 +170,9 @@ def main() -> None:
                 outputs, states = opened[key].run(request["function"], groups["inputs"], groups["states"])
                 send(answers, {}, {"outputs": outputs, "states": states})
             else:
-                send(answers, opened[key].operations() if request["do"] == "inspect" else {}, {})
+                asked = request["do"] == "inspect"
+                found = opened[key].operations() if asked else {"widened": opened[key].widened}
+                send(answers, found, {})
         except Exception as error:
             send(answers, {"error": f"{type(error).__name__}: {error}"}, {})
     for runtime in opened.values():
