@@ -38,12 +38,13 @@ def compare(
     if json:
         typer.echo(dumps(result))
     else:
-        lines = (
+        lines = [
             f"{artifact}: {result['verdict']} on {result['runtime']}",
             f"  {result['precision']}, tolerance {result['tolerance']:g}",
             f"  max abs {result['max_abs']:.3g}, max rel {result['max_rel']:.3g}",
             f"  same class for {result['same_class']:,} of {result['pictures']:,} {result['data']} pictures",
-        )
+            *([f"  {result['note']}"] if result["note"] else []),
+        ]
         for line in lines:
             out.print(strip_escapes(line), markup=False)
     if not result["ok"]:

@@ -23,8 +23,8 @@ def agreement(
 ) -> dict[str, Any]:
     """Both on the same test pictures.
 
-    Gives `ok`, `verdict`, `max_abs`, `max_rel`, `tolerance`, `precision`, `runtime`, the data set's name as
-    `data`, how many `pictures` there were, and for how many of them both give the `same_class`.
+    Gives `ok`, `verdict`, `max_abs`, `max_rel`, `tolerance`, `precision`, `runtime`, `note`, the data set's
+    name as `data`, how many `pictures` there were, and for how many of them both give the `same_class`.
 
     Raises:
         UserError: `run` is no run folder, or the two have different classes.
@@ -57,6 +57,7 @@ def compared(
         "tolerance": result.tolerance,
         "precision": classifier.precision,
         "runtime": classifier.runtime,
+        "note": classifier.note,
         "same_class": int((expected.argmax(axis=-1) == got.argmax(axis=-1)).sum()),
         "pictures": len(expected),
     }

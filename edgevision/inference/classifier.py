@@ -27,6 +27,7 @@ class Classifier:
         runtime: what computes, for reports.
         precision: of weights and arithmetic; "quantized" where they are codes.
         shape: (H, W, C) of its pictures; one channel is grey, three are RGB.
+        note: what is computed in place of the artefact itself here, and why.
     """
 
     logits: Callable[[np.ndarray], np.ndarray]
@@ -35,6 +36,7 @@ class Classifier:
     runtime: str
     precision: str = "float32"
     shape: tuple[int, int, int] = (28, 28, 1)
+    note: str | None = None
 
     def top(self, image: np.ndarray, count: int = 5) -> list[dict[str, Any]]:
         """The most probable classes of one picture (1, H, W, C): `label` and `probability`, best first."""
@@ -117,8 +119,8 @@ def _open_artifact(path: Path) -> Classifier:
     def logits(images: np.ndarray) -> np.ndarray:
         return model(**{name: as_pixel_values(images) if name == "pixel_values" else images})[output]
 
-    shape = _shape(model.metadata.get("preprocessing"))
-    return Classifier(logits, tuple(map(str, labels)), KINDS[path.suffix], model.runtime, precision, shape)
+    shape, kind = _shape(model.metadata.get("preprocessing")), KINDS[path.suffix]
+    return Classifier(logits, tuple(map(str, labels)), kind, model.runtime, precision, shape, model.note)
 
 
 def as_pixel_values(images: np.ndarray) -> np.ndarray:

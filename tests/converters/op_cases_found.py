@@ -216,7 +216,7 @@ CASES: list[Case] = [
     case(
         "SliceUpdate of every second between the ends",
         lambda x: x.at[1:-1:2].maximum(x[1:-1:2][::-1]),
-        Arg(("n", 2)),
-        sizes=({"n": 6}, {"n": 4}),
+        Arg(("n", "m")),
+        sizes=({"n": 6, "m": 5}, {"n": 4, "m": 1}),
     ),
 ]

@@ -9,6 +9,7 @@ import pytest
 from mlx.utils import tree_map
 
 from edgevision import pretrained
+from edgevision.cli import main
 from edgevision.errors import UsageError, UserError
 from edgevision.export_language import export_language
 from edgevision.inference.generation import generate
@@ -63,7 +64,7 @@ def test_every_runtime_writes_the_same_text(exported):
 
 
 @CORE_AI
-def test_core_ai_writes_the_same_64_tokens(exported, tmp_path):
+def test_core_ai_writes_the_same_64_tokens(exported, tmp_path, capsys):
     run, _ = exported
     (asset,) = export_language(run, ["coreai"], tmp_path)
     assert asset.name == "decoder_lm.aimodel"
@@ -71,6 +72,15 @@ def test_core_ai_writes_the_same_64_tokens(exported, tmp_path):
     found, by_core_ai = write_text(asset, sampling=Sampling(), count=64)
     assert found == wanted
     assert by_core_ai.tokens == record.tokens
+    told = ["--prompt", "First Citizen: ", "--max-tokens", "8", "--temperature", "0", "--json"]
+    written = []
+    for model in (run, asset):
+        capsys.readouterr()
+        assert main(["generate", str(model), *told]) == 0
+        written.append(json.loads(capsys.readouterr().out)["texts"][0]["text"])
+    assert written[0] == written[1]
+    assert main(["compare", str(run), str(asset)]) == 0
+    assert "64 of 64 times" in capsys.readouterr().out
     result = language_agreement(run, asset)
     assert result["ok"]
     assert result["same_token"] == result["tokens"]

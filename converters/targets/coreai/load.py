@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from collections.abc import Mapping
@@ -20,7 +21,7 @@ from converters.targets.coreai.beta import PROGRAM
 from converters.targets.coreai.states import buffers_of
 from converters.targets.coreai.worker import Arrays
 
-METADATA = "metadata.json"
+METADATA, HASH = "metadata.json", "main.hash"
 TWIN = (
     "by a float32 twin: with the asset's own weights, but its products of float16 ({}) computed in float32;\n"
     "  the interpreter on Linux adds those up in float16 (4,096 ones give 2,048), hundreds of times as slowly"
@@ -97,6 +98,7 @@ def load(path: Path, units: str) -> CoreAIArtifact:
     """
     metadata = _metadata(path)
     beta.require()
+    _check(path)
     if units not in ("all", "cpu") and sys.platform != "darwin":
         raise LoadError(f"units={units!r} needs macOS; Core AI runs on the CPU here")
     artifact = CoreAIArtifact(path.absolute(), signatures(metadata), metadata)
@@ -106,8 +108,20 @@ def load(path: Path, units: str) -> CoreAIArtifact:
         raise LoadError(f"{path} is damaged: {error.message} while opening it") from error
     except ConversionError as error:
         raise LoadError(f"{path} cannot be opened: {error.message}") from error
-    artifact.note = TWIN.format(widened) if widened else None
+    if widened:
+        artifact.runtime += ", float32 twin"
+        artifact.note = TWIN.format(widened)
     return artifact
+
+
+def _check(path: Path) -> None:
+    """LoadError where the program is not the one whose hash lies beside it: the runtime does not look there,
+    ends for most that was damaged, and computes something else for the rest."""
+    with open(path / PROGRAM, "rb") as file:
+        found = hashlib.file_digest(file, "sha256").digest()
+    written = path / HASH
+    if not written.is_file() or written.read_bytes() != found:
+        raise LoadError(f"{path} is damaged: its program is not the one that was written")
 
 
 def _metadata(path: Path) -> dict[str, Any]:
@@ -141,6 +155,7 @@ def inspect(path: Path) -> dict[str, Any]:
     """Inputs, outputs and weights, and the operations of all functions as Apple's library reads them."""
     metadata = _metadata(path)
     beta.require()
+    _check(path)
     try:
         found = _ask(path.absolute(), _stamp(path), {"do": "inspect"})[0]
     except ConversionError as error:

@@ -155,8 +155,8 @@ class Writer:
         """The elements in another shape.
 
         Axes of one element come and go by operations of their own: Core AI moves a reshape of computed sizes
-        behind what follows it, with the sizes that it had before. One size is left to the runtime where no
-        axis can be empty.
+        behind what follows it, with the sizes that it had before. One size is left to the runtime: no axis is
+        empty here.
         """
         axes = unit_change(before, after)
         if axes is not None:
@@ -165,19 +165,12 @@ class Writer:
         else:
             named = [size for size in after if not isinstance(size, int)]
             target: Any = np.array([size if isinstance(size, int) else -1 for size in after], np.int32)
-            if len(named) > 1 or (named and (0 in after or self._may_vanish(named[0]))):
+            if len(named) > 1:
                 target = self.shape(after)
             result = self.stated(self.op("Reshape", handle, target), after)
         if is_static(after) and result not in self._fixed:
             self._reshaped.add(result)
         return result
-
-    def _may_vanish(self, size: AnySize) -> bool:
-        return any(
-            self.graph.dims[name].low == 0
-            for name in getattr(size, "names", set)()
-            if name in self.graph.dims
-        )
 
     def shape(self, shape: Shape, unsigned: bool = False) -> Any:
         """A vector with the sizes, si32 (ui32 where `unsigned`)."""

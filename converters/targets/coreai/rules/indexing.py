@@ -167,8 +167,6 @@ def _slice_update(w: Writer, node: Node) -> None:
 def _refuse_slice_update(node: Node) -> str | None:
     if node.attrs["kind"] != "set":
         return "it only replaces"
-    if not node.inputs[0].shape or 0 in node.inputs[1].shape:
-        return "nothing is replaced"
     return "backwards" if min(node.attrs["strides"]) < 0 else None
 
 

@@ -41,6 +41,7 @@ def _split(w: Writer, node: Node) -> None:
 
 
 def _refuse_split(node: Node) -> str | None:
+    """Parts without elements end Apple's graph compiler on devices."""
     sizes = node.attrs["sizes"]
     if not is_static(sizes):
         return "parts of computed sizes"
@@ -67,10 +68,6 @@ def _slice(w: Writer, node: Node) -> None:
     y = w.op("Slice", x, first, last, np.array(steps, np.int32))
     y = w.op("Reverse", y, np.array(backwards, np.int32)) if backwards else y
     w.give(node.output, y)
-
-
-def _refuse_slice(node: Node) -> str | None:
-    return None if node.inputs[0].shape else "no axes"
 
 
 def _pad(w: Writer, node: Node) -> None:
@@ -116,7 +113,7 @@ RULES = {
     "Broadcast": Lowering(_broadcast),
     "Concatenate": Lowering(_concatenate),
     "Split": Lowering(_split, _refuse_split),
-    "Slice": Lowering(_slice, _refuse_slice),
+    "Slice": Lowering(_slice),
     "Pad": Lowering(_pad),
     "Arange": Lowering(_arange),
     "Dimension": Lowering(_dimension),

@@ -117,7 +117,7 @@ def power(w: Writer, node: Node) -> Handle:
     """By squaring, a step for each bit that the exponent may have; 1 where it is below 0."""
     x, y = node.inputs
     dtype, exponents = node.output.dtype, w.known.get(y)
-    largest = int(np.iinfo(dtype).max if exponents is None else exponents.max(initial=0))
+    largest = int(np.iinfo(dtype).max if exponents is None else exponents.max())
     one, total = w.constant(1, dtype), None
     for bit in range(largest.bit_length()):
         if exponents is not None:
