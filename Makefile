@@ -7,6 +7,7 @@
 #   make bench    figures: speed of training, export and the artefacts
 #   make fuzz     N=1000 random graphs through TARGETS=onnx (or onnx,coreml,coreai), then random inputs for longer than in tests
 #   make test-all the tests, slow ones included
+#   make page     build the page of `edgevision app browser`, which a wheel takes along
 #
 # On macOS the installed MLX uses Metal. On Linux `make setup MLX=cuda` takes the CUDA 13 build instead of the CPU's.
 
@@ -23,7 +24,7 @@ INSTALL := $(PYTHON) -m pip install --quiet --disable-pip-version-check
 FITS := import ensurepip, platform, ssl, sys, venv; \
 	sys.exit(not ((3, 11) <= sys.version_info < (3, 14) and (sys.platform != "darwin" or platform.machine() == "arm64")))
 
-.PHONY: demo test setup check bench fuzz test-all always
+.PHONY: demo test setup check bench fuzz test-all page always
 
 demo: setup
 	@$(PYTHON) -m edgevision demo
@@ -45,6 +46,9 @@ bench: setup
 fuzz: setup
 	@PYTHONPATH=tests/converters $(PYTHON) -m fuzz $(N) --targets $(TARGETS) --seed $(SEED)
 	@$(PYTHON) -m pytest -m fuzz --hypothesis-profile=long
+
+page: setup
+	@$(PYTHON) -c 'from edgevision.app.page import built_page; print(built_page())'
 
 setup: $(READY)
 

@@ -11,9 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from converters.storage import replacing_folder
-from edgevision.app.models import Chosen, chosen, contents
+from edgevision.app.models import Chosen, chosen, contents, parts
 from edgevision.app.project import copy, copy_fixtures, template
-from edgevision.errors import UserError
 
 NAMES = {"digits": "digits", "caption": "captioner", "write": "writer"}
 
@@ -40,26 +39,13 @@ def write_android(models: Sequence[Path], out: Path, force: bool = False) -> Pat
 def _files(model: Chosen) -> dict[str, Path]:
     """Names in the app, and where the files are."""
     name = NAMES[model.kind]
-    files = {f"{name}.onnx": model.path}
-    if model.kind == "caption":
-        decoder = model.path.name.replace("encoder_model", "decoder_model_merged")
-        files = {
-            f"{name}-encoder.onnx": model.path,
-            f"{name}-decoder.onnx": model.path.with_name(decoder),
-        }
-    if model.kind == "digits":
-        if "pixel_values" not in model.described["functions"]["main"]["inputs"]:
-            raise UserError(
-                f"{model.path} takes no pixel_values", hint="edgevision export RUN --to onnx --out DIR"
-            )
-    else:
-        files[f"{name}-tokenizer.json"] = model.folder / "tokenizer.json"
-    for file in files.values():
-        if not file.is_file():
-            raise UserError(f"{file} is not there", hint="keep the files of an export together")
-        if beside := sorted(file.parent.glob(f"{file.name}?*")):
-            raise UserError(f"{file} has its weights in {beside[0].name}: too large for an app")
-    return files
+    called = {
+        "model": f"{name}.onnx",
+        "encoder": f"{name}-encoder.onnx",
+        "decoder": f"{name}-decoder.onnx",
+        "tokenizer": f"{name}-tokenizer.json",
+    }
+    return {called[role]: file for role, file in parts(model).items()}
 
 
 __all__ = ["write_android"]

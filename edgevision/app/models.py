@@ -49,9 +49,12 @@ class Chosen:
 
 
 @contextmanager
-def chosen(paths: Sequence[Path], targets: Sequence[str]) -> Iterator[list[Chosen]]:
+def chosen(paths: Sequence[Path], targets: Sequence[str], small: bool = False) -> Iterator[list[Chosen]]:
     """The models in `paths`, of which runs are exported to the first of the targets; they are there until the
     end of the block.
+
+    Args:
+        small: captioners in int8, where there is a choice: they are loaded over the net.
 
     Raises:
         UserError: something is no model, not for these targets or not for the apps, or two are of one kind.
@@ -59,8 +62,9 @@ def chosen(paths: Sequence[Path], targets: Sequence[str]) -> Iterator[list[Chose
     with TemporaryDirectory() as scratch:
         found: list[Chosen] = []
         for index, path in enumerate(paths):
-            place = _exported(path, targets[0], Path(scratch) / str(index)) if _is_run(path) else path
-            found += (_described(artefact, target) for artefact, target in _artefacts(place, targets))
+            is_run, scratch_folder = _is_run(path), Path(scratch) / str(index) / path.resolve().name
+            place = _exported(path, targets[0], scratch_folder, small) if is_run else path
+            found += (_described(artefact, target) for artefact, target in _artefacts(place, targets, small))
         if not found:
             raise UserError("there is no model", hint="--model RUN_OR_EXPORT, once for each")
         found = [model for model in found if not _spare(model, found)]
@@ -101,12 +105,12 @@ def _is_run(path: Path) -> bool:
     return path.is_dir() and (any((path / n).is_file() for n in own) or any(path.glob("model*.safetensors")))
 
 
-def _exported(path: Path, target: str, out: Path) -> Path:
+def _exported(path: Path, target: str, out: Path, small: bool) -> Path:
     """The run `path` in a folder of its own."""
     if is_captioner(path):
         from edgevision.export_captioner import export_captioner
 
-        export_captioner(path, [target], out)
+        export_captioner(path, [target], out, quantize="int8" if small else None)
     elif any(path.glob("model*.safetensors")):
         from edgevision.export_language import export_language
 
@@ -119,14 +123,16 @@ def _exported(path: Path, target: str, out: Path) -> Path:
     return out
 
 
-def _artefacts(path: Path, targets: Sequence[str]) -> list[tuple[Path, str]]:
+def _artefacts(path: Path, targets: Sequence[str], small: bool) -> list[tuple[Path, str]]:
     """The artefact of each target in an export folder, or the one that is given."""
     found = []
     for target in targets:
         ending = ENDINGS.get(target, ".onnx")
         if path.suffix == ending:
             return [(path, target)]
-        patterns = [f"*{ending}"] if target in ENDINGS else ["onnx/encoder_model*.onnx", "onnx/model*.onnx"]
+        patterns = ["onnx/encoder_model*.onnx", "onnx/model*.onnx"] if target == "onnx" else [f"*{ending}"]
+        if small:
+            patterns.insert(0, "onnx/encoder_model_quantized.onnx")
         files = next((files for pattern in patterns if (files := sorted(path.glob(pattern)))), [])
         found += [(file, target) for file in files[:1]]
     if not found:
@@ -135,6 +141,31 @@ def _artefacts(path: Path, targets: Sequence[str]) -> list[tuple[Path, str]]:
             f"{path} holds no {endings}", hint=f"edgevision export RUN --to {targets[0]} --out {path}"
         )
     return found
+
+
+def parts(model: Chosen) -> dict[str, Path]:
+    """The files of a model in ONNX by what they are for: "model", or "encoder" and "decoder"; "tokenizer".
+
+    Raises:
+        UserError: one is missing, or not for the apps.
+    """
+    files = {"model": model.path}
+    if model.kind == "caption":
+        decoder = model.path.name.replace("encoder_model", "decoder_model_merged")
+        files = {"encoder": model.path, "decoder": model.path.with_name(decoder)}
+    if model.kind == "digits":
+        if "pixel_values" not in model.described["functions"]["main"]["inputs"]:
+            raise UserError(
+                f"{model.path} takes no pixel_values", hint="edgevision export RUN --to onnx --out DIR"
+            )
+    else:
+        files["tokenizer"] = model.folder / "tokenizer.json"
+    for file in files.values():
+        if not file.is_file():
+            raise UserError(f"{file} is not there", hint="keep the files of an export together")
+        if beside := sorted(file.parent.glob(f"{file.name}?*")):
+            raise UserError(f"{file} has its weights in {beside[0].name}: too large for an app")
+    return files
 
 
 def _described(path: Path, target: str) -> Chosen:
@@ -210,4 +241,4 @@ def check_tokenizer(path: Path) -> None:
         raise UserError(f"{path} is no plain byte-level BPE, the only kind of tokenizer that the apps read")
 
 
-__all__ = ["Chosen", "check_tokenizer", "chosen", "contents"]
+__all__ = ["Chosen", "check_tokenizer", "chosen", "contents", "parts"]

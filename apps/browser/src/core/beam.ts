@@ -1,4 +1,4 @@
-import { highest, Sampler, type Sampling } from "./sampling.ts";
+import { highest, highestOf, Sampler, type Sampling } from "./sampling.ts";
 
 /** A decoder in the midst of R sentences about one picture. */
 export interface Rows {
@@ -93,9 +93,13 @@ export async function draw(
 }
 
 function logSoftmax(logits: Float32Array): Float64Array {
-  const most = logits.reduce((a, b) => Math.max(a, b), -Infinity);
-  const sum = Math.log(logits.reduce((total, logit) => total + Math.exp(logit - most), 0));
-  return Float64Array.from(logits, (logit) => logit - most - sum);
+  const known = new Float64Array(logits);
+  const most = highestOf(known);
+  let total = 0;
+  for (let token = 0; token < known.length; token++) total += Math.exp((known[token]! -= most));
+  const sum = Math.log(total);
+  for (let token = 0; token < known.length; token++) known[token]! -= sum;
+  return known;
 }
 
 /** Tokens that would repeat a sequence of `length` tokens of the text. */

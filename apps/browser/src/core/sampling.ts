@@ -30,10 +30,8 @@ export class Sampler {
 
   /** The next token from logits (V), after the tokens of `text`. */
   choose(logits: Float32Array, text: readonly number[]): number {
-    const scores = Float64Array.from(logits);
-    if (scores.some(Number.isNaN) || !Number.isFinite(scores.reduce((a, b) => Math.max(a, b), -Infinity))) {
-      throw new Failure("The model gives values that are no numbers.");
-    }
+    const scores = new Float64Array(logits);
+    if (!Number.isFinite(highestOf(scores))) throw new Failure("The model gives values that are no numbers.");
     const penalty = this.sampling.repetitionPenalty;
     if (penalty !== 1) {
       for (const token of new Set(text)) {
@@ -85,18 +83,30 @@ export function highest(scores: Float64Array, count: number): number[] {
     return Array.from(scores.keys()).sort((a, b) => scores[b]! - scores[a]! || a - b).slice(0, count);
   }
   const best: number[] = [];
-  scores.forEach((score, place) => {
-    if (best.length === count && score <= scores[best.at(-1)!]!) return;
+  for (let place = 0, least = -Infinity; place < scores.length; place++) {
+    const score = scores[place]!;
+    if (best.length === count && score <= least) continue;
     if (best.length === count) best.pop();
     let low = best.length;
     while (low > 0 && score > scores[best[low - 1]!]!) low--;
     best.splice(low, 0, place);
-  });
+    least = scores[best.at(-1)!]!;
+  }
   return best;
+}
+
+/** NaN where one of them is. */
+export function highestOf(scores: Float32Array | Float64Array): number {
+  let most = -Infinity;
+  for (let place = 0; place < scores.length; place++) {
+    const score = scores[place]!;
+    if (!(score <= most)) most = score; // holds for NaN too, which then stays
+  }
+  return most;
 }
 
 /** Probabilities of logits. */
 export function softmax(logits: Float32Array): number[] {
-  const most = logits.reduce((a, b) => Math.max(a, b), -Infinity);
+  const most = highestOf(logits);
   return normalized(Array.from(logits, (logit) => Math.exp(logit - most)));
 }

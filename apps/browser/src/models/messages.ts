@@ -8,12 +8,12 @@ import type { Choice } from "./runtime.ts";
 export interface Answers {
   open: { runtime: string; seconds: number };
   digits: { probabilities: number[] } | null;
-  caption: { text: string; cut: boolean; milliseconds: number };
+  caption: { text: string; cut: boolean; milliseconds: { picture: number; words: number } };
   write: { text: string; stop: Stop; tokens: number; tokensPerSecond: number };
 }
 
 export type Request =
-  | { ask: "open"; kind: Kind; contents: Contents; base: string; choice: Choice }
+  | { ask: "open"; kind: Kind; contents: Contents; base: string; choice: Choice; threads: number | null }
   | { ask: "digits"; grey: Uint8Array; side: number }
   | { ask: "caption"; picture: Blob | ImageBitmap; name: string; beams: number }
   | { ask: "write"; prompt: string; sampling: Sampling; limit: number };

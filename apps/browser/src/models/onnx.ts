@@ -22,29 +22,34 @@ export async function classify(ort: typeof Ort, session: Ort.InferenceSession, p
   return softmax(logits!.data as Float32Array);
 }
 
-/** What the decoder needs of a picture (3 channels, in the model's size): features (1, S, E). */
-export async function look(ort: typeof Ort, encoder: Ort.InferenceSession, picture: Picture): Promise<Ort.Tensor> {
+/**
+ * What the decoder needs of a picture (3 channels, in the model's size): what the encoder gives, by the names of the
+ * decoder's inputs. `edgevision app browser` has the encoder compute all that is the same for every word.
+ */
+export async function look(ort: typeof Ort, encoder: Ort.InferenceSession, picture: Picture): Promise<Tensors> {
   const given = new ort.Tensor("float32", picture.planes(), [1, 3, picture.height, picture.width]);
-  return (await encoder.run({ pixel_values: given }, ["last_hidden_state"]))["last_hidden_state"]!;
+  const { last_hidden_state: features, ...seen } = await encoder.run({ pixel_values: given });
+  return features ? { encoder_hidden_states: features, ...seen } : seen;
 }
 
 /** `count` sentences side by side; keys and values of the words so far go out of one step and into the next. */
 export class SentenceRows implements Rows {
   private readonly ort: typeof Ort;
   private readonly decoder: Ort.InferenceSession;
-  private readonly features: Ort.Tensor;
+  private readonly seen: Tensors;
   private past: Tensors;
 
-  constructor(ort: typeof Ort, decoder: Ort.InferenceSession, seen: Ort.Tensor, count: number) {
+  constructor(ort: typeof Ort, decoder: Ort.InferenceSession, seen: Tensors, count: number) {
     [this.ort, this.decoder] = [ort, decoder];
-    this.features = rowsOf(ort, seen, Array<number>(count).fill(0));
+    const first = Array<number>(count).fill(0);
+    this.seen = Object.fromEntries(Object.entries(seen).map(([name, tensor]) => [name, rowsOf(ort, tensor, first)]));
     this.past = emptyPast(ort, decoder, count);
   }
 
   async next(tokens: readonly number[]): Promise<Float32Array[]> {
     const ids = longs(this.ort, tokens, [tokens.length, 1]);
     const names = Object.keys(this.past);
-    const given = { input_ids: ids, encoder_hidden_states: this.features, ...this.past };
+    const given = { input_ids: ids, ...this.seen, ...this.past };
     const found = await this.decoder.run(given, ["logits", ...names.map(present)]);
     this.past = Object.fromEntries(names.map((name) => [name, found[present(name)]!]));
     const logits = (await found["logits"]!.getData()) as Float32Array;

@@ -17,6 +17,7 @@ export interface Runtime {
 /**
  * @param base address of the page's folder, which has ort/.
  * @param bytes of the model. precision: "int8" stays on the processor, whose kernels it is made for.
+ * @param most threads; without isolation (see service-worker.ts) browsers allow one.
  */
 export async function openRuntime(
   base: string, choice: Choice, bytes: number, precision: string | undefined, most: number,
@@ -27,7 +28,7 @@ export async function openRuntime(
   const folder = new URL("ort/", base).href;
   const module = new URL(gpu ? "ort.webgpu.min.mjs" : "ort.wasm.min.mjs", folder).href;
   const ort = (await import(/* @vite-ignore */ module)) as typeof Ort;
-  const threads = self.crossOriginIsolated ? Math.min(navigator.hardwareConcurrency || 1, most) : 1;
+  const threads = self.crossOriginIsolated ? most : 1;
   ort.env.logLevel = "error";
   ort.env.wasm.wasmPaths = folder;
   ort.env.wasm.numThreads = threads;

@@ -67,13 +67,13 @@ async function answered(request: Request, part: Part): Promise<Answers[keyof Ans
 }
 
 /** Loads what `kind` needs; gives the name of the runtime. */
-async function opened({ kind, contents, base, choice }: Opening, part: Part): Promise<string> {
+async function opened({ kind, contents, base, choice, threads }: Opening, part: Part): Promise<string> {
   const entry = contents[kind];
   if (!entry) throw new Failure("There is no such model in this app.");
   const files = entry.files as Record<string, FileEntry>;
   const total = Object.values(files).reduce((sum, { bytes }) => sum + bytes, 0);
-  const threads = kind === "digits" ? 1 : THREADS_MAX;
-  const starting = openRuntime(base, choice, total, entry.precision, threads);
+  const most = kind === "digits" ? 1 : (threads ?? Math.min(navigator.hardwareConcurrency || 1, THREADS_MAX));
+  const starting = openRuntime(base, choice, total, entry.precision, most);
   starting.catch(() => {}); // is told after the download
   const done: Record<string, number> = {};
   const loaded = Object.entries(files).map(async ([role, file]) => {
@@ -110,12 +110,16 @@ async function ready(
       const whole = picture instanceof Blob ? await readPicture(picture, name) : fromBitmap(picture);
       const began = performance.now();
       const seen = await look(runtime.ort, encoder, whole.squeezed(side));
+      const looked = performance.now();
       const rows = new SentenceRows(runtime.ort, decoder, seen, beams);
+      let shown = looked;
       const [best] = beams > 1 ? await search(rows, start, end, beams, limit)
         : await draw(rows, start, end, limit, GREEDY, 1, (tokens) => {
+          if (performance.now() - shown < SHOWN_EACH) return;
+          shown = performance.now();
           part({ kind: "text", text: tokenizer.decode(tokens).trim(), tokensPerSecond: 0 });
         });
-      const milliseconds = performance.now() - began;
+      const milliseconds = { picture: looked - began, words: performance.now() - looked };
       return { text: tokenizer.decode(best!.tokens).trim(), cut: best!.cut, milliseconds };
     } };
   }

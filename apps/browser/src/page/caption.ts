@@ -85,8 +85,9 @@ export class CaptionTab {
       }, given);
       if (mine !== this.newest) return;
       sentence.textContent = found.text + (found.cut ? " …" : "");
-      facts.textContent = `${found.milliseconds.toFixed(0)} ms`;
-      facts.dataset.milliseconds = String(found.milliseconds);
+      const { picture: looking, words } = found.milliseconds;
+      facts.textContent = `${looking.toFixed(0)} ms for the picture, ${words.toFixed(0)} ms for the words`;
+      facts.dataset.milliseconds = `${looking} ${words}`;
       element<HTMLImageElement>("picture").alt = found.text;
     } catch (error) {
       if (mine === this.newest) facts.textContent = "";

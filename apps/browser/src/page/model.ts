@@ -18,6 +18,7 @@ export class Model<K extends Kind> {
   private readonly contents: Contents;
   private worker: Worker | null = null;
   private opening: Promise<Answers["open"]> | null = null;
+  private facts = "";
   private readonly waiting = new Map<number, Waiting>();
   private count = 0;
 
@@ -27,13 +28,20 @@ export class Model<K extends Kind> {
 
   /** Loads it, if that is not done; shows how far it is. */
   open(): Promise<Answers["open"]> {
+    if (this.opening) this.show();
     this.opening ??= this.load();
     return this.opening;
   }
 
+  private show(): void {
+    element("status").textContent = this.facts;
+    element("status").dataset.ready = this.kind;
+  }
+
   /** @param part is given the text so far. */
   async ask(request: Extract<Request, { ask: K }>, part: Part = () => {}, given: Transferable[] = []): Promise<Answers[K]> {
-    await this.open();
+    this.opening ??= this.load();
+    await this.opening;
     return this.send<Answers[K]>(request, part, given);
   }
 
@@ -46,17 +54,20 @@ export class Model<K extends Kind> {
     this.worker = new Worker(new URL("../models/worker.ts", import.meta.url), { type: "module" });
     this.worker.onmessage = ({ data }: MessageEvent<FromWorker>) => this.hear(data);
     this.worker.onerror = () => this.discard(new Failure("The part that computes could not be started, or has stopped. Try again."));
-    const choice = (new URLSearchParams(location.search).get("runtime") ?? "auto") as Choice;
+    const asked = new URLSearchParams(location.search);
+    const choice = (asked.get("runtime") ?? "auto") as Choice;
+    const threads = Number(asked.get("threads")) || null;
     const status = element("status");
     status.textContent = "Loading the model …";
+    delete status.dataset.ready;
     try {
       const opened = await this.send<Answers["open"]>({
-        ask: "open", kind: this.kind, contents: this.contents, base: document.baseURI, choice,
+        ask: "open", kind: this.kind, contents: this.contents, base: document.baseURI, choice, threads,
       });
       const { name, precision } = this.contents[this.kind]!;
       const facts = [name, precision, opened.runtime, `ready in ${opened.seconds.toFixed(1)} s`];
-      status.textContent = facts.filter(Boolean).join(" · ");
-      status.dataset.ready = this.kind;
+      this.facts = facts.filter(Boolean).join(" · ");
+      this.show();
       return opened;
     } catch (error) {
       status.textContent = "";
