@@ -386,6 +386,14 @@ def test_reshape_before_a_product_is_kept(tmp_path):
     np.testing.assert_array_equal(got, wanted)
 
 
+def test_reshape_of_the_second_matrix_is_kept(tmp_path):
+    """Dropped where a batch of matrices fits in its place: here 8 of 8 x 2 for one of 8 x 16."""
+    table = mx.arange(192).astype(mx.float32).reshape(24, 8)
+    x = np.random.default_rng(0).integers(0, 9, (8, 8, 2)).astype(np.float32)
+    got, wanted = as_asset(lambda x: table @ (x + 1).transpose(1, 0, 2).reshape(8, 16), tmp_path, x=x)
+    np.testing.assert_array_equal(got, wanted)
+
+
 def test_equal_scans_are_written_once(tmp_path):
     """Where Core AI's optimiser joins two, the runtime loses what they give after its first use."""
 

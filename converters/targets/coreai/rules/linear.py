@@ -1,5 +1,5 @@
-"""Matrix products. Core AI's optimiser drops a reshape in front of a product where a matrix has an axis of
-one element, also where that changes the matrices; a maximum with minus infinity keeps the two apart."""
+"""Matrix products. Core AI's optimiser drops a reshape in front of a product where the sizes fit without it,
+also where that changes the matrices; a maximum with minus infinity keeps the two apart."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ def _matmul(w: Writer, node: Node) -> None:
     if turned is not None:
         rank = len(x.shape)
         order = (*range(rank - 2), rank - 1, rank - 2)
-        y = w.op("BroadcastingBatchMatmul", w.ref(turned), w.transposed(_matrices(w, x), order))
+        y = w.op("BroadcastingBatchMatmul", w.ref(turned), w.transposed(_matrices(w, x, 0), order))
         w.give(node.output, w.transposed(y, order))
         return
-    w.give(node.output, w.op("BroadcastingBatchMatmul", *(_matrices(w, value) for value in node.inputs)))
+    matrices = [_matrices(w, value, operand) for operand, value in enumerate(node.inputs)]
+    w.give(node.output, w.op("BroadcastingBatchMatmul", *matrices))
 
 
 def _stored_turned(w: Writer, weight: Value) -> Value | None:
@@ -35,12 +36,13 @@ def _stored_turned(w: Writer, weight: Value) -> Value | None:
     return None
 
 
-def _matrices(w: Writer, value: Value) -> Handle:
+def _matrices(w: Writer, value: Value, operand: int) -> Handle:
+    """The first or second operand. Of the first, rows may go into a batch: that is the same product."""
     producer, handle = w.graph.producers.get(value), w.ref(value)
     if producer is None or producer.op != "Reshape" or value in w.known:
         return handle
     before, after = producer.inputs[0].shape, value.shape
-    moved = before[-2:] != after[-2:] and 1 in (*before[-2:], *after[-2:])
+    moved = before[-2:] != after[-2:] and (operand == 1 or 1 in (*before[-2:], *after[-2:]))
     return w.op("BroadcastingMaximum", handle, w.like(-np.inf, value)) if moved else handle
 
 
