@@ -109,6 +109,7 @@ class Writer:
             key = kind, *(tuple(h) if isinstance(h, list) else h for h in handles), str(more)
             if key not in self._made:
                 self._made[key] = beta.operation(kind, *handles, **more)
+                self._reshaped |= self._carried(self._made[key], flat)
             return self._made[key]
         assert flat == handles, f"{kind} of constants alone"
         array = folded(kind, [self._fixed[handle] for handle in flat], more.get("result", (None,))[0])
@@ -126,6 +127,12 @@ class Writer:
         return beta.operation(
             "BroadcastTo", handle, self._operand(self.shape(node.output.shape, unsigned=True))
         )
+
+    def _carried(self, result: Any, operands: Sequence[Handle]) -> set[Handle]:
+        """The result, where a reshape of an operand may be moved behind it, and on from there."""
+        known = not isinstance(result, list) and None not in beta.shape_of(result)
+        elementwise = self._node is not None and self._node.op in ELEMENTWISE
+        return {result} if known and elementwise and not self._reshaped.isdisjoint(operands) else set()
 
     def _operand(self, operand: Any) -> Any:
         if isinstance(operand, np.ndarray | np.generic):
