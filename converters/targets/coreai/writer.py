@@ -130,9 +130,10 @@ class Writer:
 
     def _carried(self, result: Any, operands: Sequence[Handle]) -> set[Handle]:
         """The result, where a reshape of an operand may be moved behind it, and on from there."""
-        known = not isinstance(result, list) and None not in beta.shape_of(result)
-        elementwise = self._node is not None and self._node.op in ELEMENTWISE
-        return {result} if known and elementwise and not self._reshaped.isdisjoint(operands) else set()
+        results = set(result) if isinstance(result, list) else {result}
+        if self._node is None or self._node.op not in ELEMENTWISE or self._reshaped.isdisjoint(operands):
+            return set()
+        return {handle for handle in results if None not in beta.shape_of(handle)}
 
     def _operand(self, operand: Any) -> Any:
         if isinstance(operand, np.ndarray | np.generic):
