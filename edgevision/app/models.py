@@ -83,11 +83,11 @@ def _spare(model: Chosen, models: Sequence[Chosen]) -> bool:
     Raises:
         UserError: there is none.
     """
-    if model.target != "coreai" or model.kind == "digits":
+    if model.target != "coreai" or model.kind != "caption":
         return False
     if not any((other.kind, other.target) == (model.kind, "coreml") for other in models):
         raise UserError(
-            f"{model.path} is not for digits, all that the app does with Core AI",
+            f"{model.path} is for captions, which the app computes with Core ML",
             hint="export it with --to coreml too",
         )
     return True
@@ -223,7 +223,7 @@ def _caption(folder: Path) -> dict[str, Any]:
 def _write(folder: Path, target: str, metadata: dict[str, Any]) -> dict[str, Any]:
     config, generation = (read_json(folder / name) for name in ("config.json", "generation_config.json"))
     longest = text_setting(config, "n_positions") or text_setting(config, "max_position_embeddings") or 2048
-    if target == "coreml":
+    if target in ENDINGS:
         longest = metadata.get("dims", {}).get("length", {}).get("high") or longest
     ends = list(end_tokens(config, generation, None))
     return {"ends": ends, "context": longest, "window": text_setting(config, "sliding_window")}

@@ -16,8 +16,6 @@ import converters as cv
 from edgevision.app.ios import oldest_system
 from edgevision.app.models import Chosen
 from edgevision.cli import main
-from edgevision.export import export_run
-from edgevision.runs import load
 
 HERE = Path(__file__).parent
 TOKEN = re.compile(r'//[^\n]*|"((?:[^"\\]|\\.)*)"|([\w./$<>]+)|([{}()=;,])')
@@ -159,12 +157,39 @@ def test_the_oldest_system_is_that_of_the_newest_package():
     assert oldest_system([package(8), package(9)]) == "18.0"
 
 
-def test_core_ai_beside_core_ml(trained, tmp_path):
+@pytest.fixture(scope="module")
+def with_core_ai(trained, tmp_path_factory):
+    """A project whose digits and texts are for Core AI and Core ML, captions for Core ML."""
     pytest.importorskip("coreai", reason="coreai-core has no wheel for this system")
-    export_run(load(trained["digits"]), ["coreml", "coreai"], tmp_path / "both", None, False)
-    assert main(["app", "ios", "--model", str(tmp_path / "both"), "--out", str(tmp_path / "out")]) == 0
-    models = tmp_path / "out" / "EdgeVision" / "Models"
-    assert {file.suffix for file in models.iterdir()} == {".mlpackage", ".aimodel", ".json"}
+    root, given = tmp_path_factory.mktemp("core-ai"), []
+    for tab in ("digits", "caption", "write"):
+        to = ["--to", "coreml", "--to", "coreai", "--out", str(root / tab)]
+        assert main(["export", str(trained[tab]), *to]) == 0
+        given += ["--model", str(root / tab)]
+    assert main(["app", "ios", *given, "--out", str(root / "phone")]) == 0
+    return root
+
+
+def test_core_ai_beside_core_ml(with_core_ai):
+    """Core AI from iOS 27, Core ML below: `Models.swift` takes what the system has."""
+    models = with_core_ai / "phone" / "EdgeVision" / "Models"
+    assert {file.stem for file in models.glob("*.mlpackage")} == {"Digits", "Captioner", "Writer"}
+    assert {file.stem for file in models.glob("*.aimodel")} == {"Digits", "Writer"}
+    told = json.loads((models / "models.json").read_text())
+    assert told["write"]["context"] == 32
+    source = (with_core_ai / "phone" / "EdgeVision" / "Models.swift").read_text()
+    for kind, name in (("CoreAIClassifier", "Digits"), ("CoreAIEngine", "Writer")):
+        choice = source.index(f'forResource: "{name}", withExtension: "aimodel"')
+        assert source.rindex("#available(iOS 27, *)", 0, choice) > source.rindex(
+            "#if canImport(CoreAI)", 0, choice
+        )
+        assert choice < source.index(f"try? await {kind}(url)") < source.index(f'compiled("{name}")', choice)
+
+
+def test_captions_by_core_ai_alone_are_refused(with_core_ai, tmp_path, capsys):
+    asset = with_core_ai / "caption" / "captioner.aimodel"
+    assert main(["app", "ios", "--model", str(asset), "--out", str(tmp_path / "out")]) == 1
+    assert "is for captions, which the app computes with Core ML" in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.fixture(scope="module")
@@ -200,8 +225,10 @@ def test_the_swift_package_gives_what_python_gives(project, swift, tmp_path):
 @pytest.mark.skipif(
     sys.platform == "darwin", reason="a stand-in for Core ML would have the name of the real one"
 )
-def test_the_app_says_what_python_says(project, exported, swift, tmp_path):
-    """Core ML is a stand-in over our interpreter, which computes Python's side too."""
+def test_the_app_says_what_python_says(with_core_ai, swift, tmp_path):
+    """Core ML is a stand-in over our interpreter, which computes Python's side too; Core AI one over Apple's
+    runtime, whose texts and shares are those of the asset in Python."""
+    project = with_core_ai / "phone"
     folder = tmp_path / "standins"
     shutil.copytree(HERE / "standins" / "swift", folder, ignore=shutil.ignore_patterns(".build"))
     kit = project / "EdgeVisionKit" / "Sources" / "EdgeVisionKit"
@@ -210,7 +237,11 @@ def test_the_app_says_what_python_says(project, exported, swift, tmp_path):
     places = (project / "EdgeVision" / "Models", project / "EdgeVisionKit" / "Fixtures" / "pictures")
     told, _ = swift(folder, "run", "Drive", *map(str, places), EDGEVISION_SERVE=serve)
     names = {"digits": "lenet", "caption": "captioner", "write": "decoder_lm"}
-    expected = said(*(exported["coreml"][tab] / f"{name}.mlpackage" for tab, name in names.items()))
+    by_core_ml, by_core_ai = (
+        said(*(with_core_ai / tab / f"{name}.{ending}" for tab, name in names.items()))
+        for ending in ("mlpackage", "aimodel")
+    )
+    expected = by_core_ml + by_core_ai[6:]  # after the sentences
     assert [json.loads(line) for line in told.splitlines()] == [
         pytest.approx(line, abs=1e-6) if isinstance(line[0], float) else line for line in expected
     ]

@@ -7,7 +7,7 @@ actor Models {
     static let shared = Models()
 
     private var digits: ((Picture) async throws -> [Double])?
-    private var writer: Any?
+    private var writer: (any Engine)?
     private var captioner: Any?
 
     static let contents: Result<Contents, Error> = Result {
@@ -53,17 +53,29 @@ actor Models {
     func write(
         _ prompt: String, sampling: Sampling, show: @escaping @Sendable (String) async -> Bool
     ) async throws -> Stop {
-        guard #available(iOS 18, *) else { throw Failure("Writing needs iOS 18.") }
         guard let settings = try Self.contents.get().write else {
             throw Failure("There is no language model in the app.")
         }
-        let engine = try writer as? CoreMLEngine ?? CoreMLEngine(compiled("Writer"), settings)
+        if writer == nil { writer = try await openWriter(settings) }
+        guard let engine = writer else { throw Failure("Writing needs iOS 18.") }
         engine.restart()
-        writer = engine
         return try await EdgeVisionKit.write(
             after: prompt, with: engine, tokenizer: tokenizer("Writer"), ends: settings.ends,
             context: settings.context, sampling: sampling, show: show
         ).stop
+    }
+
+    /// By Core AI where the system has it and the app an asset, else by Core ML; nil below iOS 18.
+    private func openWriter(_ settings: Contents.Write) async throws -> (any Engine)? {
+        #if canImport(CoreAI)
+        if #available(iOS 27, *), let url = Bundle.main.url(forResource: "Writer", withExtension: "aimodel"),
+            let engine = try? await CoreAIEngine(url)
+        {
+            return engine
+        }
+        #endif
+        guard #available(iOS 18, *) else { return nil }
+        return try CoreMLEngine(compiled("Writer"), settings)
     }
 
     private func compiled(_ name: String) throws -> URL {

@@ -5,6 +5,7 @@ each line that comes in, one goes out:
 
 {"new_state": function}                                      {"state": number}
 {"function", "state": number or -1, "inputs": {name: array}} {"outputs": {name: array}}
+the same with "states": {name: array}, for Core AI           {"outputs": {…}, "states": {…}}
 
 An array is {"dtype", "shape", "base64"}; pictures are uint8 (1, H, W, C).
 """
@@ -39,10 +40,10 @@ def main(path: str) -> None:
             arrays["state"] = states[asked["state"]]
         if "position" in arrays:
             arrays["position"] = arrays["position"].reshape(())  # Core ML knows no array without axes
-        found = function(**arrays)
-        answer(
-            {"outputs": {name: encoded(array) for name, array in found.items() if array.dtype.kind == "f"}}
-        )
+        held = {name: decoded(given) for name, given in asked.get("states", {}).items()}
+        found = function(**arrays, **({"state": held} if held else {}))
+        outputs = {name: encoded(array) for name, array in found.items() if array.dtype.kind == "f"}
+        answer({"outputs": outputs, "states": {name: encoded(array) for name, array in held.items()}})
 
 
 def described(spec: cv.Spec) -> dict[str, Any]:

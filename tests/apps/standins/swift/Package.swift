@@ -7,7 +7,8 @@ let package = Package(
     targets: [
         .target(name: "CoreVideo"),
         .target(name: "CoreML", dependencies: ["CoreVideo"]),
-        .target(name: "EdgeVisionKit", dependencies: ["CoreML", "CoreVideo"]),
+        .target(name: "CoreAI"),
+        .target(name: "EdgeVisionKit", dependencies: ["CoreAI", "CoreML", "CoreVideo"]),
         .executableTarget(name: "Drive", dependencies: ["EdgeVisionKit"]),
     ]
 )

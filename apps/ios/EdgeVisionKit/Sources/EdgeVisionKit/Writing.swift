@@ -3,6 +3,8 @@ import Foundation
 /// One text in work: tokens in, logits (V) of the next out, the cache kept inside.
 public protocol Engine {
     func next(_ tokens: [Int]) async throws -> [Float]
+    /// Begin another text.
+    func restart()
 }
 
 /// Why a text ended: the model's end token, as many tokens as asked for, or as many as it can hold.

@@ -88,4 +88,6 @@ final class Table: Rows, Engine {
     }
 
     func reorder(_ rows: [Int]) { texts = rows.map { texts[$0] } }
+
+    func restart() { texts = texts.map { _ in [] } }
 }

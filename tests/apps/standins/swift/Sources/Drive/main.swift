@@ -1,4 +1,4 @@
-// Prints what the app's models say, a line of JSON for each: Drive MODELS PICTURES
+// Prints what the app's models say, a line of JSON for each, of Core AI at the end: Drive MODELS PICTURES
 
 import EdgeVisionKit
 import Foundation
@@ -22,12 +22,22 @@ for (name, width, height) in [("scene", 64, 64), ("wide", 211, 97), ("high", 150
 }
 let classifier = try CoreMLClassifier(models.appendingPathComponent("Digits.mlpackage"))
 print(try await classifier.probabilities(picture("seven", 140, 140, 1).digit()!))
-let engine = try CoreMLEngine(models.appendingPathComponent("Writer.mlpackage"), contents.write!)
 let tokenizer = try BytePairs(data("Writer-tokenizer.json"))
-for sampling in [Sampling(), Sampling(temperature: 1, topP: 0.95, seed: 5)] {
-    engine.restart()
-    let (text, _) = try await write(
-        after: "a large", with: engine, tokenizer: tokenizer, ends: contents.write!.ends,
-        context: contents.write!.context, sampling: sampling, limit: 24)
-    print(String(decoding: try JSONEncoder().encode(text), as: UTF8.self))
+
+func texts(_ engine: any Engine) async throws {
+    for sampling in [Sampling(), Sampling(temperature: 1, topP: 0.95, seed: 5)] {
+        engine.restart()
+        let (text, _) = try await write(
+            after: "a large", with: engine, tokenizer: tokenizer, ends: contents.write!.ends,
+            context: contents.write!.context, sampling: sampling, limit: 24)
+        print(String(decoding: try JSONEncoder().encode(text), as: UTF8.self))
+    }
+}
+
+try await texts(CoreMLEngine(models.appendingPathComponent("Writer.mlpackage"), contents.write!))
+let asset = models.appendingPathComponent("Writer.aimodel")
+if FileManager.default.fileExists(atPath: asset.path) {
+    let digits = try await CoreAIClassifier(models.appendingPathComponent("Digits.aimodel"))
+    print(try await digits.probabilities(picture("seven", 140, 140, 1).digit()!))
+    try await texts(CoreAIEngine(asset))
 }
