@@ -151,6 +151,31 @@ def test_what_it_says_is_what_python_says(exported, site, browse, pictures):
     assert "knows no character" in seen["strange"]
 
 
+def test_webgpu_gives_the_same(exported, site, browse, pictures):
+    """Chromium's adapter in software; a browser without one says so."""
+    export, prompt = exported["onnx"], "a large red"
+    settings = {"temperature": 0, "top-k": 0, "top-p": 1, "limit": 12, "seed": 0}
+    with served(site) as address:
+        seen = browse("webgpu", address, picture=pictures[0], prompt=prompt, settings=settings)
+        refused = browse("message", address, query="?runtime=webgpu")
+    assert "WebGPU" in seen["runtime"]
+    assert seen["sentences"] == [python_says(export["caption"], pictures[0], beams) for beams in (1, 4)]
+    record, parts = generate(open_writer(export["write"]), prompt, Sampling(0), 12)
+    list(parts)
+    assert seen["text"]["text"] == record.text
+    assert "no WebGPU" in refused["message"]
+
+
+def test_what_needs_no_browser_is_pythons_too(page):
+    """The fixtures of all apps, in Node."""
+    npm, environment = node()
+    command = [*npm, "test", "--silent"]
+    done = subprocess.run(
+        command, cwd=page.parent, env=environment, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
+
+
 def test_a_drawn_digit_is_read(trained_digits, browse, page, tmp_path):
     site = write_site([trained_digits], tmp_path / "site")
     with served(site) as address:

@@ -27,8 +27,11 @@ async function caption(page: Page, picture: string, beams = 1): Promise<string |
   await page.evaluate(() => (document.querySelector("#caption-facts")!.textContent = ""));
   await page.selectOption("#beams", String(beams));
   await page.setInputFiles("#file", picture);
-  await page.waitForFunction(() => document.querySelector("#caption-facts")!.textContent!.endsWith("words"), null, LONG);
-  return page.textContent("#sentence");
+  await page.waitForFunction(() => {
+    const [facts, said] = ["#caption-facts", "#message"].map((id) => document.querySelector<HTMLElement>(id)!);
+    return facts!.textContent!.endsWith("words") || !said!.hidden;
+  }, null, LONG);
+  return (await page.isVisible("#message")) ? page.textContent("#message") : page.textContent("#sentence");
 }
 
 /** Lines through points in shares of the canvas. */
@@ -54,7 +57,7 @@ async function written(page: Page, prompt: string, settings: Record<string, numb
     new MutationObserver(() => seen.push(text.textContent!)).observe(text, { subtree: true, characterData: true, childList: true });
   });
   await page.click("#go");
-  await page.waitForFunction(() => /^\d+ tokens/.test(document.querySelector("#write-facts")!.textContent!), null, LONG);
+  await page.waitForFunction(() => /^\d+ tokens($| ·)/.test(document.querySelector("#write-facts")!.textContent!), null, LONG);
   const parts = await page.evaluate(() => (globalThis as any).seen as string[]);
   return { text: (await page.textContent("#text"))!.slice(prompt.length), facts: await page.textContent("#write-facts"), parts };
 }
@@ -116,7 +119,7 @@ const scenarios: Record<string, (context: BrowserContext) => Promise<unknown>> =
 
   /** What the page says when it is opened. */
   async message(context) {
-    const page = await opened(context);
+    const page = await opened(context, "", given.query);
     return { message: await message(page) };
   },
 
@@ -139,6 +142,18 @@ const scenarios: Record<string, (context: BrowserContext) => Promise<unknown>> =
     return { live, pressed: await page.getAttribute("#camera", "aria-pressed"), sentence: await page.textContent("#sentence") };
   },
 
+  /** By WebGPU, in software. */
+  async webgpu(context) {
+    const page = await opened(context, "", "?runtime=webgpu");
+    await ready(page, "caption");
+    const runtime = await page.textContent("#status");
+    const sentences = [];
+    for (const beams of [1, 4]) sentences.push(await caption(page, given.picture, beams));
+    await page.click("#tab-write");
+    await ready(page, "write");
+    return { runtime, sentences, text: await written(page, given.prompt, given.settings) };
+  },
+
   /** What is read in drawings. */
   async drawings(context) {
     const page = await opened(context);
@@ -149,6 +164,26 @@ const scenarios: Record<string, (context: BrowserContext) => Promise<unknown>> =
       found.push(await drawn(page, points));
     }
     return found;
+  },
+
+  /** Pictures for docs/: `folder`, `picture`, `digit` and `prompt` are given. */
+  async screenshots(context) {
+    const page = await opened(context);
+    await page.setViewportSize({ width: 760, height: 760 });
+    await ready(page, "caption");
+    const said = [await caption(page, given.picture)];
+    await page.screenshot({ path: `${given.folder}/browser-caption.png` });
+    await page.click("#tab-digits");
+    await ready(page, "digits");
+    said.push((await drawn(page, given.digit)).found);
+    await page.screenshot({ path: `${given.folder}/browser-digits.png` });
+    await page.emulateMedia({ colorScheme: "dark" });
+    await page.setViewportSize({ width: 390, height: 780 });
+    await page.click("#tab-write");
+    await ready(page, "write");
+    const { text } = (await written(page, given.prompt, { limit: 200 })) as { text: string };
+    await page.screenshot({ path: `${given.folder}/browser-write.png` });
+    return [...said, text];
   },
 
   /** With the keyboard alone: tabs by arrows, a line with the pen, a text. */
@@ -168,7 +203,10 @@ const scenarios: Record<string, (context: BrowserContext) => Promise<unknown>> =
   },
 };
 
-const flags = scenario === "camera" ? ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"] : [];
+const flags = {
+  camera: ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"],
+  webgpu: ["--enable-unsafe-webgpu"],
+}[scenario] ?? [];
 const browser = await chromium.launch({ executablePath, args: ["--no-sandbox", ...flags] });
 try {
   const context = await browser.newContext();

@@ -45,7 +45,7 @@ async function adapter(): Promise<unknown> {
 export async function openSession(
   runtime: Runtime, bytes: Uint8Array, name: string, staysOnGpu: boolean,
 ): Promise<Ort.InferenceSession> {
-  const options: Ort.InferenceSession.SessionOptions = { executionProviders: [runtime.provider] };
+  const options: Ort.InferenceSession.SessionOptions = { executionProviders: [runtime.provider], logSeverityLevel: 3 };
   if (runtime.provider === "webgpu" && staysOnGpu) options.preferredOutputLocation = "gpu-buffer";
   try {
     return await runtime.ort.InferenceSession.create(bytes, options);

@@ -37,15 +37,19 @@ const breathe = () => new Promise<void>((go) => {
   port2.postMessage(null);
 });
 
-self.onmessage = async ({ data }: MessageEvent<ToWorker>) => {
-  if (data.ask === "stop") {
-    stopped = true;
-    return;
-  }
+let done = Promise.resolve();
+
+/** One request after the other: a session on a GPU does not bear two at once. */
+self.onmessage = ({ data }: MessageEvent<ToWorker>) => {
+  if (data.ask === "stop") stopped = true;
+  else done = done.then(() => work(data));
+};
+
+async function work(request: Request & { id: number }): Promise<void> {
   stopped = false;
-  const { id } = data;
+  const { id } = request;
   try {
-    say({ id, kind: "answer", answer: await answered(data, (part) => say({ id, ...part })) });
+    say({ id, kind: "answer", answer: await answered(request, (part) => say({ id, ...part })) });
   } catch (error) {
     const memory = isMemory(error);
     const message = error instanceof Failure ? error.message
@@ -53,7 +57,7 @@ self.onmessage = async ({ data }: MessageEvent<ToWorker>) => {
         : `It did not work: ${String(error).slice(0, 200)}`;
     say({ id, kind: "failed", message, fatal: !(error instanceof Failure) });
   }
-};
+}
 
 async function answered(request: Request, part: Part): Promise<Answers[keyof Answers]> {
   if (request.ask === "open") {
