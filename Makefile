@@ -5,7 +5,7 @@
 #   make setup    what the two share; a second run installs nothing
 #   make check    ruff (format and lint) and pyright
 #   make bench    figures: speed of training, export and the artefacts
-#   make fuzz     N=1000 random graphs through TARGETS=onnx (or onnx,coreml,coreai), then random inputs for longer than in tests
+#   make fuzz     N=1000 random graphs through TARGETS=onnx,coreai (coreml is one too), then random inputs for longer than in tests
 #   make test-all the tests, slow ones included
 #   make page     build the page of `edgevision app browser`, which a wheel takes along
 #
@@ -14,7 +14,7 @@
 MLX ?= cpu
 N ?= 1000
 SEED ?= 0
-TARGETS ?= onnx
+TARGETS ?= onnx,coreai
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 READY := $(VENV)/.ready-$(MLX)

@@ -367,6 +367,14 @@ def test_scattered_sums_wrap_around(tmp_path):
         np.testing.assert_array_equal(got, wanted)
 
 
+def test_scattered_products_of_integers_are_refused(tmp_path):
+    """One that passes the limits of its type ends the process."""
+    specs = {"x": cv.Spec((2,), "int32"), "u": cv.Spec((3,), "int32"), "i": cv.Spec((3,), "int32")}
+    graph = cv.capture(lambda x, u, i: x.at[i].multiply(u), specs)
+    with pytest.raises(cv.UnsupportedOp, match=r"ScatterAxis \(products of integers"):
+        cv.convert(graph, tmp_path / "model.aimodel")
+
+
 def test_reshaped_array_of_known_sizes_meets_one_of_computed_sizes(tmp_path):
     """Core AI's optimiser moves the reshape of y behind the comparison, with the sizes of y."""
 
