@@ -32,7 +32,7 @@ class Writer:
     Attributes:
         start: a new engine with an empty cache.
         context: the most tokens of prompt and text together. ends: tokens that end a text.
-        runtime: what computes, for reports.
+        runtime: what computes, for reports. precision: of the weights and the arithmetic of an artefact.
     """
 
     start: Callable[[], Engine]
@@ -41,6 +41,7 @@ class Writer:
     ends: tuple[int, ...]
     runtime: str
     settings: dict[str, Any] = field(default_factory=dict)
+    precision: str = "float32"
 
 
 @dataclass

@@ -14,7 +14,7 @@ from edgevision.inference.writers import open_writer
 TOKENS = 64
 TOLERANCES = {"_fp16": 2e-2, "_quantized": 0.2, "_int8": 0.2, "_palette8": 0.2}  # by the end of a name
 TOLERANCES |= dict.fromkeys(("_q4", "_int4", "_palette4", "_palette6"), 0.5)
-EXACT, HALF = 1e-3, 2e-2  # other files, other Core ML packages; all of the largest logit
+EXACT, HALF = 1e-3, 2e-2  # other files; other Core ML packages, assets of float16; all of the largest logit
 
 
 def language_agreement(model: Path, artifact: Path, count: int = TOKENS) -> dict[str, Any]:
@@ -35,7 +35,8 @@ def language_agreement(model: Path, artifact: Path, count: int = TOKENS) -> dict
         )
     error = float(np.abs(expected - got).max())
     relative = error / float(np.abs(expected).max())
-    otherwise = HALF if artifact.suffix == ".mlpackage" else EXACT
+    half = artifact.suffix == ".mlpackage" or other.precision == "float16"
+    otherwise = HALF if half else EXACT
     tolerance = next((t for end, t in TOLERANCES.items() if artifact.stem.endswith(end)), otherwise)
     same = int((expected.argmax(axis=-1) == got.argmax(axis=-1)).sum())
     verdict = "agrees with MLX" if relative <= tolerance else "DIFFERS from MLX"

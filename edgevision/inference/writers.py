@@ -180,7 +180,8 @@ def _package(path: Path) -> Writer:
 
     ends = end_tokens(config, generation, tokenizer.end)
     context = model[model.functions[0]].signature.dims["length"].high
-    return Writer(PackageEngine, tokenizer, context or 2048, ends, model.runtime)
+    precision = model.metadata.get("precision", "float32")
+    return Writer(PackageEngine, tokenizer, context or 2048, ends, model.runtime, precision=str(precision))
 
 
 def _added_mask(past: int, total: int, window: int | None) -> np.ndarray:

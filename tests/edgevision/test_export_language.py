@@ -108,7 +108,8 @@ def test_smaller_artefacts_write_too(options, tmp_path):
     run = tmp_path / "run"
     run.mkdir()
     pretrained.save(run, *small("llama"), {"model": "decoder_lm"})
-    for path in export_language(run, ["onnx", "coreml"], tmp_path / "out", **options):
+    targets = ["onnx", "coreml", *(["coreai"] if find_spec("coreai") else [])]
+    for path in export_language(run, targets, tmp_path / "out", **options):
         assert language_agreement(run, path, count=16)["ok"]
         assert len(write_text(path, count=8)[0]) > 1
 
