@@ -1,47 +1,62 @@
 """`edgevision caption`."""
 
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 
+Model = Annotated[Path, typer.Argument(help="Run, export folder, .mlpackage or .aimodel of a captioner.")]
+Pictures = Annotated[
+    list[Path] | None, typer.Argument(help="Picture files, or folders of them.", show_default=False)
+]
+LengthPenalty = Annotated[
+    float, typer.Option(help="With --beams: power of the length by which log-probabilities are divided.")
+]
+Distinct = Annotated[int, typer.Option(min=0, help="With --beams: no sequence of that many tokens twice.")]
+Temperature = Annotated[
+    float, typer.Option(min=0, help="Above 0: words are drawn, not the most probable ones.")
+]
+Explain = Annotated[
+    Path | None, typer.Option(help="Draw where each word was looked at, of one picture, to this PNG.")
+]
+Dense = Annotated[Path | None, typer.Option(help="A sentence per region of one picture, drawn to this PNG.")]
+Box = Annotated[
+    list[str] | None,
+    typer.Option(help="With --dense: a region, left,top,right,bottom in pixels; default: found by a grid."),
+]
+Watch = Annotated[
+    Path | None, typer.Option(help="Caption each picture that comes into this folder, until Ctrl-C.")
+]
+Camera = Annotated[
+    str | None, typer.Option(help="Caption what a camera sees: its number, from 0 on; or a video file.")
+]
+Show = Annotated[
+    bool | None,
+    typer.Option(
+        "--show/--no-show", help="Show pictures in the terminal; default: those of --watch, --camera."
+    ),
+]
+
 
 def caption(
-    model: Annotated[Path, typer.Argument(help="Run, export folder, .mlpackage or .aimodel of a captioner.")],
-    pictures: Annotated[
-        list[Path] | None, typer.Argument(help="Picture files, or folders of them.", show_default=False)
-    ] = None,
+    model: Model,
+    pictures: Pictures = None,
     beams: Annotated[int, typer.Option(min=1, help="Sentences that are followed at once.")] = 1,
     count: Annotated[int, typer.Option(min=1, help="Sentences for each picture.")] = 1,
-    length_penalty: Annotated[
-        float, typer.Option(help="With --beams: power of the length by which log-probabilities are divided.")
-    ] = 1.0,
-    distinct: Annotated[
-        int, typer.Option(min=0, help="With --beams: no sequence of that many tokens twice.")
-    ] = 0,
-    temperature: Annotated[
-        float, typer.Option(min=0, help="Above 0: words are drawn, not the most probable ones.")
-    ] = 0.0,
+    length_penalty: LengthPenalty = 1.0,
+    distinct: Distinct = 0,
+    temperature: Temperature = 0.0,
     top_p: Annotated[float, typer.Option(help="The fewest tokens that are together so probable.")] = 1.0,
     seed: Annotated[int, typer.Option(help="The same seed gives the same sentences.")] = 0,
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Tokens of a sentence, at most.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
     csv: Annotated[Path | None, typer.Option(help="Write picture, caption and score to this file.")] = None,
-    explain: Annotated[
-        Path | None, typer.Option(help="Draw where each word was looked at, of one picture, to this PNG.")
-    ] = None,
-    dense: Annotated[
-        Path | None, typer.Option(help="A sentence per region of one picture, drawn to this PNG.")
-    ] = None,
-    box: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="With --dense: a region, left,top,right,bottom in pixels; default: found by a grid."
-        ),
-    ] = None,
-    watch: Annotated[
-        Path | None, typer.Option(help="Caption each picture that comes into this folder, until Ctrl-C.")
-    ] = None,
+    explain: Explain = None,
+    dense: Dense = None,
+    box: Box = None,
+    watch: Watch = None,
+    camera: Camera = None,
+    show: Show = None,
     force: Annotated[bool, typer.Option("--force", help="Replace files that are there.")] = False,
 ) -> None:
     """Sentences about pictures.
@@ -54,6 +69,7 @@ def caption(
       edgevision caption runs/scenes picture.png --explain words.png
       edgevision caption runs/scenes picture.png --dense regions.png
       edgevision caption runs/scenes --watch incoming/
+      edgevision caption runs/flickr8k --camera 0
     """
     from edgevision.errors import UsageError
     from edgevision.inference.captioner import Style, open_captioner, pictures_in
@@ -63,19 +79,32 @@ def caption(
     style = Style(beams, length_penalty, distinct, sampling, count, max_tokens)
     if box and dense is None:
         raise UsageError("--box is for --dense")
-    if (watch is None) == (not pictures) or (watch and (csv or explain or dense)):
-        raise UsageError("give pictures, or a folder with --watch; --csv, --explain and --dense take files")
+    live = watch is not None or camera is not None
+    if live == bool(pictures) or (watch and camera) or (live and (csv or explain or dense)):
+        raise UsageError(
+            "give pictures, or a folder with --watch, or --camera; --csv, --explain and --dense take files"
+        )
     files = list(pictures_in(pictures or []))
     if (explain or dense) and len(files) != 1:
         raise UsageError("--explain and --dense take one picture")
     _check_new([path for path in (csv, explain, dense) if path is not None and not force])
     writer = open_captioner(model)
-    if watch is not None:
-        _watch(writer, watch, style, json)
+    if live:
+        from edgevision.commands.caption_live import follow_camera, follow_folder
+
+        kind = _shown(live, show, json)
+        if camera is not None:
+            follow_camera(writer, camera, style, json, kind)
+        elif watch is not None:
+            follow_folder(writer, watch, style, json, kind)
+        return
     if explain or dense:
         _draw(writer, files[0], style, explain, dense, box or [], json)
         return
-    results, failed = _all(writer, files, style, quiet=json or csv is not None)
+    from edgevision.commands.caption_live import caption_files
+
+    kind = _shown(live, show, json)
+    results, failed = caption_files(writer, files, style, quiet=json or csv is not None, shown=kind)
     if csv is not None:
         _write_csv(csv, results)
     if json:
@@ -95,50 +124,22 @@ def _check_new(paths: list[Path]) -> None:
             raise UsageError(f"{path} is there already", hint="--force replaces it")
 
 
-def _watch(writer: Any, folder: Path, style: Any, json: bool) -> NoReturn:
-    """What comes into the folder, as text or as a line of JSON each; what is no picture is said."""
-    from json import dumps
+def _shown(live: bool, show: bool | None, json: bool) -> str | None:
+    """How pictures are shown in this terminal; None for not at all.
 
-    from edgevision.console import console, strip_escapes
-    from edgevision.inference.arrivals import arrivals
+    Raises:
+        UsageError: --show was given, and the terminal shows none.
+    """
+    import os
+    import sys
 
-    coming = arrivals(folder)
-    console.print(strip_escapes(f"watching {folder}; Ctrl-C ends"), markup=False, soft_wrap=True)
-    for path in coming:
-        results, _ = _all(writer, [path], style, quiet=json, named=True)
-        for result in results if json else ():
-            typer.echo(dumps(result))
-    raise AssertionError("a folder is watched for ever")
+    from edgevision.errors import UsageError
+    from edgevision.inline_pictures import protocol
 
-
-def _all(
-    writer: Any, files: list[Path], style: Any, quiet: bool, named: bool = False
-) -> tuple[list[dict[str, Any]], int]:
-    """What JSON has of each picture, and how many could not be read, which is said."""
-    from rich.progress import track
-
-    from edgevision.console import console, out, strip_escapes
-    from edgevision.errors import UserError
-    from edgevision.inference.captioner import captions, described, picture_array
-
-    results, failed = [], 0
-    for path in track(files, "captions", console=console, transient=True, disable=len(files) < 10):
-        try:
-            array, note = picture_array(path, writer.side)
-        except (UserError, OSError) as error:
-            failed += 1
-            console.print(f"edgevision: {strip_escapes(str(error))}", markup=False, soft_wrap=True)
-            continue
-        found = [described(writer, sentence) for sentence in captions(writer, array, style)]
-        results.append({"picture": str(path), "note": note, "captions": found})
-        for one in () if quiet else found:
-            cut = " [cut: no end within the limit]" if one["cut"] else ""
-            told = f"{path}: " if named or len(files) > 1 or len(found) > 1 else ""
-            score = f" ({one['score']:.3f})" if len(found) > 1 else ""
-            out.print(strip_escapes(f"{told}{one['text']}{cut}{score}"), markup=False, soft_wrap=True)
-        if note and not quiet:
-            console.print(strip_escapes(f"{path}: {note}"), markup=False, soft_wrap=True)
-    return results, failed
+    kind = protocol(os.environ) if sys.stdout.isatty() and not json else None
+    if show and kind is None:
+        raise UsageError("--show: this is no terminal that shows pictures", hint="leave it out")
+    return kind if show or (live and show is None) else None
 
 
 def _write_csv(path: Path, results: list[dict[str, Any]]) -> None:
