@@ -172,10 +172,15 @@ test("texts are Python's", async () => {
 });
 
 test("every kind of PNG that Pillow reads", async () => {
-  for (const entry of fixtures.decoded ?? []) {
-    if (!entry.file.endsWith(".png")) continue;
-    const picture = await decodePng(bytes(entry.file));
-    if (picture === null) continue; // turned by EXIF, or interlaced: left to the browser
-    assert.deepEqual(picture.opaque().bytes, bytes(entry.raw), entry.name);
+  for (const entry of fixtures.decoded) {
+    const picture = (await decodePng(bytes(entry.file)))!.opaque();
+    assert.deepEqual([picture.width, picture.height], [entry.width, entry.height], entry.name);
+    assert.deepEqual(picture.bytes, bytes(entry.raw), entry.name);
   }
+});
+
+test("a damaged PNG is said, another file is left to the browser", async () => {
+  const whole = bytes(fixtures.decoded[0].file);
+  for (const length of [20, 60, whole.length - 20]) await assert.rejects(decodePng(whole.subarray(0, length)), Failure);
+  assert.equal(await decodePng(new TextEncoder().encode("no picture")), null);
 });

@@ -23,8 +23,8 @@ const isPng = (bytes: Uint8Array) => SIGNATURE.every((value, place) => bytes[pla
 
 /**
  * The pixels of a PNG file exactly as they are stored, in one, three or four channels of 8 bits; a canvas multiplies
- * by alpha, converts colours, and in some browsers adds noise. Null for what is better left to the browser: another
- * format, an interlaced file, one that EXIF turns.
+ * by alpha, converts colours, and in some browsers adds noise. Null for what is left to the browser: another format,
+ * and an interlaced file.
  */
 export async function decodePng(bytes: Uint8Array): Promise<Picture | null> {
   if (!isPng(bytes)) return null;
@@ -32,6 +32,7 @@ export async function decodePng(bytes: Uint8Array): Promise<Picture | null> {
   let head: DataView | undefined;
   let palette = new Uint8Array();
   let clear: Uint8Array | null = null;
+  let turn = 1;
   const packed: Uint8Array[] = [];
   for (let place = 8; ;) {
     if (place + 12 > bytes.length) throw damaged("its end is missing");
@@ -43,7 +44,7 @@ export async function decodePng(bytes: Uint8Array): Promise<Picture | null> {
     else if (kind === "PLTE") palette = content.slice();
     else if (kind === "tRNS") clear = content;
     else if (kind === "IDAT") packed.push(content);
-    else if (kind === "eXIf") return null;
+    else if (kind === "eXIf") turn = orientation(content);
     else if (kind === "IEND") break;
     place += 12 + length;
   }
@@ -55,12 +56,48 @@ export async function decodePng(bytes: Uint8Array): Promise<Picture | null> {
   const line = Math.ceil((width * channels * depth) / 8);
   const rows = unfiltered(await inflated(packed, (line + 1) * height), line, height, Math.max((channels * depth) >> 3, 1));
   const samples = colours === 0 && depth === 16 ? scaled16(rows) : unpacked(rows, width * channels, height, line, depth);
-  if (colours === 3) return fromPalette(width, height, samples, palette, clear);
   const most = (1 << depth) - 1;
-  if (depth < 8) samples.forEach((value, place) => (samples[place] = (value * 255) / most));
-  if (colours === 4) return withAlpha(width, height, samples);
-  return clear ? keyed(width, height, channels, samples, clear, depth < 8 ? 255 / most : 1)
-    : new Picture(width, height, channels, samples);
+  if (depth < 8 && colours !== 3) samples.forEach((value, place) => (samples[place] = (value * 255) / most));
+  const picture = colours === 3 ? fromPalette(width, height, samples, palette, clear)
+    : colours === 4 ? withAlpha(width, height, samples)
+      : clear ? keyed(width, height, channels, samples, clear, depth < 8 ? 255 / most : 1)
+        : new Picture(width, height, channels, samples);
+  return upright(picture, turn);
+}
+
+/** EXIF's entry 0x0112: 1 is upright. */
+function orientation(exif: Uint8Array): number {
+  const view = new DataView(exif.buffer, exif.byteOffset, exif.byteLength);
+  const little = exif[0] === 0x49;
+  try {
+    const first = view.getUint32(4, little);
+    for (let entry = 0; entry < view.getUint16(first, little); entry++) {
+      const place = first + 2 + entry * 12;
+      if (view.getUint16(place, little) === 0x0112) return view.getUint16(place + 8, little);
+    }
+  } catch {
+    // what is cut off says nothing
+  }
+  return 1;
+}
+
+/** Turned and mirrored as EXIF's orientation (2 to 8) wants it. */
+function upright(picture: Picture, turn: number): Picture {
+  if (turn < 2 || turn > 8) return picture;
+  const { width, height, channels, bytes } = picture;
+  const [newWidth, newHeight] = turn > 4 ? [height, width] : [width, height];
+  const made = new Uint8Array(bytes.length);
+  const [fromRight, fromBelow] = [[2, 3, 7, 8].includes(turn), [3, 4, 6, 7].includes(turn)];
+  for (let row = 0; row < newHeight; row++) {
+    for (let column = 0; column < newWidth; column++) {
+      const [across, down] = turn > 4 ? [row, column] : [column, row];
+      const x = fromRight ? width - 1 - across : across;
+      const y = fromBelow ? height - 1 - down : down;
+      const source = (y * width + x) * channels;
+      made.set(bytes.subarray(source, source + channels), (row * newWidth + column) * channels);
+    }
+  }
+  return new Picture(newWidth, newHeight, channels, made);
 }
 
 async function inflated(parts: Uint8Array[], length: number): Promise<Uint8Array> {
