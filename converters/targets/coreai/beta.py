@@ -22,14 +22,13 @@ from typing import Any
 
 import numpy as np
 
-from converters import disk
 from converters.errors import ConversionError
 
 VERSION = "1.0.0b3"
 WRITTEN = ".written"  # ends the name of an output that only says that a state was written
 SMALL = 1024  # bytes of a constant that each function has for itself
 COLUMNS = 64  # of a matrix that are copied together, so that its lines stay in the processor's cache
-INNER, PROGRAM = "asset.aimodel", "main.mlirb"
+PROGRAM, HASH, METADATA = "main.mlirb", "main.hash", "metadata.json"
 Handle = Any
 Sizes = Sequence[int | None]
 
@@ -147,11 +146,9 @@ class Program:
             ConversionError: what the package refuses, which is a mistake of this compiler.
         """
         from coreai.authoring.asset import AIProgram
-        from coreai.runtime import _AIModelAsset
 
-        asset = _AIModelAsset._create(path=str(folder / INNER))
         try:
-            AIProgram(self._module)._save_bytecode(asset._program_bytecode_path)
+            AIProgram(self._module)._save_bytecode(folder / PROGRAM)
         except (RuntimeError, ValueError, TypeError) as error:
             raise ConversionError(f"the model that was made is no valid Core AI: {error}") from error
 
@@ -159,38 +156,31 @@ class Program:
         return str(self._module)
 
 
-def sync(folder: Path) -> None:
-    """Wait until the program that `Program.save` left in the folder is on the disk."""
-    from coreai.runtime import _AIModelAsset
-
-    disk.sync(_AIModelAsset(str(folder / INNER))._program_bytecode_path)
+def digest(folder: Path) -> bytes:
+    """The hash of the program in a folder, as its asset keeps it."""
+    with open(folder / PROGRAM, "rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
 
 
 def seal(folder: Path) -> None:
     """Write the hash of the program that `Program.save` left in the folder."""
-    from coreai.runtime import _AIModelAsset
-
-    asset = _AIModelAsset(str(folder / INNER))
-    with open(asset._program_bytecode_path, "rb") as file:
-        asset._program_hash_path.write_bytes(hashlib.file_digest(file, "sha256").digest())
+    (folder / HASH).write_bytes(digest(folder))
 
 
 def describe(folder: Path, metadata: Mapping[str, str], custom: Mapping[str, str]) -> None:
-    """Write what the asset that `Program.save` left in the folder says of itself."""
+    """Write what the asset in the folder says of itself."""
     from coreai.authoring.asset import _COREAI_PRODUCER
     from coreai.runtime import AIModelAssetMetadata, _AIModelAsset
 
-    def fill(described: AIModelAssetMetadata) -> None:
-        for key, text in metadata.items():
-            setattr(described, key, text)
-        for key, text in custom.items():
-            described.set_custom(key, text)
-        described.creation_date, described._producer = time.time(), _COREAI_PRODUCER
-
-    inner = folder / INNER
-    _AIModelAsset(str(inner)).update_metadata(updates=fill)
-    for part in inner.iterdir():
-        part.rename(folder / part.name)
+    described = AIModelAssetMetadata()
+    for key, text in metadata.items():
+        setattr(described, key, text)
+    for key, text in custom.items():
+        described.set_custom(key, text)
+    described.creation_date, described._producer = time.time(), _COREAI_PRODUCER
+    inner = folder / "asset.aimodel"
+    _AIModelAsset._create(path=str(inner), metadata=described)
+    (inner / METADATA).rename(folder / METADATA)
     inner.rmdir()
 
 

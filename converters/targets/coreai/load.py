@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
 from collections.abc import Mapping
@@ -17,11 +16,10 @@ from converters.metadata import KEY, Signature, signatures
 from converters.specs import Image, Spec
 from converters.storage import recover
 from converters.targets.coreai import beta, worker
-from converters.targets.coreai.beta import PROGRAM
+from converters.targets.coreai.beta import HASH, METADATA, PROGRAM
 from converters.targets.coreai.states import buffers_of
 from converters.targets.coreai.worker import Arrays
 
-METADATA, HASH = "metadata.json", "main.hash"
 TWIN = (
     "by a float32 twin: with the asset's own weights, but its products of float16 ({}) computed in float32;\n"
     "  the interpreter on Linux adds those up in float16 (4,096 ones give 2,048), hundreds of times as slowly"
@@ -117,10 +115,8 @@ def load(path: Path, units: str) -> CoreAIArtifact:
 def _check(path: Path) -> None:
     """LoadError where the program is not the one whose hash lies beside it: the runtime does not look there,
     ends for most that was damaged, and computes something else for the rest."""
-    with open(path / PROGRAM, "rb") as file:
-        found = hashlib.file_digest(file, "sha256").digest()
     written = path / HASH
-    if not written.is_file() or written.read_bytes() != found:
+    if not written.is_file() or written.read_bytes() != beta.digest(path):
         raise LoadError(f"{path} is damaged: its program is not the one that was written")
 
 

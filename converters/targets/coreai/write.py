@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from converters import disk
 from converters.convert import Options
 from converters.graph import Builder, Graph, Node, Value
 from converters.layouts.neural_engine import for_neural_engine
@@ -39,7 +40,7 @@ def write(graphs: Mapping[str, Graph], path: Path, options: Options) -> Path:
     with replacing_folder(path, overwrite=options.overwrite) as folder:
         program.save(folder)
         with ThreadPoolExecutor(2) as beside:  # neither waits for Python
-            tasks = [beside.submit(beta.sync, folder), beside.submit(beta.seal, folder)]
+            tasks = [beside.submit(disk.sync, folder / beta.PROGRAM), beside.submit(beta.seal, folder)]
             metadata = _metadata(lowered, program, options)
         for task in tasks:
             task.result()
