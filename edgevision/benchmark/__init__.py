@@ -43,6 +43,10 @@ def measure() -> Iterator[tuple[str, dict[str, str]]]:
         from edgevision.benchmark import captions
 
         yield captions.TITLE, captions.captioning_figures(folder)
+        from edgevision.benchmark import browser
+
+        if browser.find_chromium() and (Path(__file__).parents[2] / "apps" / "browser").is_dir():
+            yield browser.TITLE, browser.web_figures(folder / "web")
         from edgevision.benchmark.language import MODELS, figures
 
         for title in MODELS:

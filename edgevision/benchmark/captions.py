@@ -17,7 +17,7 @@ import numpy as np
 from edgevision.benchmark.timing import timed
 from edgevision.inference.writers import usable_cores
 
-__all__ = ["TITLE", "captioning_figures"]
+__all__ = ["TITLE", "captioning_figures", "exported", "ours", "saved"]
 
 TOKENS = 20
 TITLE = f"captioner, a picture of 128 px and {TOKENS} tokens"
@@ -34,25 +34,25 @@ def captioning_figures(folder: Path, rounds: int = ROUNDS) -> dict[str, str]:
     Args:
         folder: for files. rounds: turns, of which the median is told.
     """
-    run, picture = _saved(folder / "captioner")
+    run, picture = saved(folder / "captioner")
     rows: dict[str, str] = {}
     for quantize in KINDS:
         title = quantize or "float32"
-        exported, size = _exported(run, quantize)
-        ours, text = _ours(exported, picture)
+        graphs, size = exported(run, quantize)
+        write, text = ours(graphs, picture)
         if (missing := _missing()) is not None:
-            ours()
-            spent = median(timed(ours) for _ in range(rounds))
+            write()
+            spent = median(timed(write) for _ in range(rounds))
             rows[title] = f"{1000 * spent:.1f} ms, {size}; {missing}"
             continue
-        with _theirs(exported, KINDS[quantize][1], picture, text) as theirs:
-            turns = [(timed(ours), theirs()) for _ in range(rounds + 2)][2:]
-        mine, ratio = median(ours for ours, _ in turns), median(theirs / ours for ours, theirs in turns)
+        with _theirs(graphs, KINDS[quantize][1], picture, text) as theirs:
+            turns = [(timed(write), theirs()) for _ in range(rounds + 2)][2:]
+        mine, ratio = median(t for t, _ in turns), median(theirs / t for t, theirs in turns)
         rows[title] = f"{1000 * mine:.1f} ms, {ratio:.2f} x transformers.js's speed, {size}"
     return rows
 
 
-def _saved(run: Path) -> tuple[Path, Path]:
+def saved(run: Path) -> tuple[Path, Path]:
     """A captioner with random weights whose sentence does not end early, and a picture."""
     import mlx.core as mx
     from mlx.utils import tree_map
@@ -80,7 +80,7 @@ def _saved(run: Path) -> tuple[Path, Path]:
     return run, picture
 
 
-def _exported(run: Path, quantize: str | None) -> tuple[Path, str]:
+def exported(run: Path, quantize: str | None) -> tuple[Path, str]:
     """A folder for transformers.js, and how large its graphs are."""
     from edgevision.export_captioner import export_captioner
 
@@ -89,7 +89,7 @@ def _exported(run: Path, quantize: str | None) -> tuple[Path, str]:
     return out, f"{sum(file.stat().st_size for file in graphs.iterdir()) / 1e6:.1f} MB"
 
 
-def _ours(folder: Path, picture: Path) -> tuple[Callable[[], Any], str]:
+def ours(folder: Path, picture: Path) -> tuple[Callable[[], Any], str]:
     """What writes the sentence, and the sentence."""
     from edgevision.inference.captioner import Style, captions, open_captioner, picture_array
 

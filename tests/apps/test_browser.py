@@ -20,6 +20,7 @@ from edgevision import data
 from edgevision.app.browser import write_site
 from edgevision.app.page import built_page, node
 from edgevision.app.serve import server
+from edgevision.benchmark.browser import find_chromium
 from edgevision.cli import main
 from edgevision.data.scenes import draw
 from edgevision.errors import UserError
@@ -45,14 +46,12 @@ def page():
 
 @pytest.fixture(scope="session")
 def chromium():
-    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-    mac = "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"
-    found = next((path for name in names if (path := shutil.which(name))), mac)
-    if not os.path.exists(found) and shutil.which("apt-get") and os.geteuid() == 0:
+    found = find_chromium()
+    if found is None and shutil.which("apt-get") and os.geteuid() == 0:
         for command in (["update"], ["install", "-y", "--no-install-recommends", "chromium"]):
             subprocess.run(["apt-get", "-qq", *command], capture_output=True, check=False, timeout=400)
-        found = shutil.which("chromium") or found
-    if not os.path.exists(found):
+        found = find_chromium()
+    if found is None:
         pytest.skip("there is no Chromium, and it could not be installed")
     return found
 

@@ -154,6 +154,33 @@ const scenarios: Record<string, (context: BrowserContext) => Promise<unknown>> =
     return { runtime, sentences, text: await written(page, given.prompt, given.settings) };
   },
 
+  /** For `edgevision bench`: the same picture again and again, a stroke, and a second visit. */
+  async speed(context) {
+    const page = await opened(context, "", `?threads=${given.threads}`);
+    await ready(page, "caption");
+    const milliseconds: number[] = [];
+    for (let round = 0; round < given.rounds + 5; round++) {
+      await caption(page, given.picture);
+      const parts = (await page.getAttribute("#caption-facts", "data-milliseconds"))!.split(" ").map(Number);
+      milliseconds.push(parts[0]! + parts[1]!);
+    }
+    const text = await page.textContent("#sentence");
+    await page.click("#tab-digits");
+    await ready(page, "digits");
+    let updates = 0;
+    for (let stroke = 0; stroke < 6; stroke++) {
+      const { facts } = await drawn(page, given.digit);
+      updates = Math.max(updates, Number.parseInt(facts!));
+    }
+    await page.goto("about:blank");
+    const began = Date.now();
+    await page.goto(`${address}#caption`);
+    await ready(page, "caption");
+    const wait = Date.now() - began;
+    const sorted = milliseconds.slice(5).sort((a, b) => a - b);
+    return { text, milliseconds: sorted[sorted.length >> 1], updates, ready: wait };
+  },
+
   /** What is read in drawings. */
   async drawings(context) {
     const page = await opened(context);

@@ -111,8 +111,8 @@ async function ready(
     const [encoder, decoder, tokenizer] = [await session("encoder"), await session("decoder"), text()];
     const { start, end, limit, side } = contents.caption!;
     return { caption: async ({ picture, name, beams }, part) => {
-      const whole = picture instanceof Blob ? await readPicture(picture, name) : fromBitmap(picture);
       const began = performance.now();
+      const whole = picture instanceof Blob ? await readPicture(picture, name) : fromBitmap(picture);
       const seen = await look(runtime.ort, encoder, whole.squeezed(side));
       const looked = performance.now();
       const rows = new SentenceRows(runtime.ort, decoder, seen, beams);
