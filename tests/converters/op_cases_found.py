@@ -225,4 +225,11 @@ CASES: list[Case] = [
         Arg(("n", "m", 1, 1)),
         sizes=({"n": 4, "m": 4}, {"n": 6, "m": 2}),
     ),
+    case(
+        "Dimension beyond 32 bits",
+        lambda x: x / (float(x.shape[0] * x.shape[1]) ** 2 * 2**20),
+        Arg(("n", "m")),
+        sizes=({"n": 64, "m": 50}, {"n": 3, "m": 2}),
+        ops="Divide",
+    ),
 ]

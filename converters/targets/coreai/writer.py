@@ -208,6 +208,18 @@ class Writer:
             return np.array(size, np.int32)
         return self.op("ShrinkDims", self.size(size), np.zeros(1, np.int32))
 
+    def real(self, size: Size) -> Handle:
+        """A float32 without axes with the value of a size, which may pass 32 bits: the number of an array's
+        elements, and its square."""
+        total: Any = None
+        for monomial, factor in size.terms:
+            term: Any = np.float32(factor)
+            for name in monomial:
+                known = self.op("Cast", self.scalar(Size.of(name)), result=("float32", []))
+                term = self.op("BroadcastingMul", known, term)
+            total = term if total is None else self.op("BroadcastingAdd", total, term)
+        return self._operand(total)
+
     def _polynomial(self, size: Size) -> Handle:
         source = self._source(size)
         if source is not None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from converters.dtypes import numpy_dtype
+from converters.dtypes import is_float, numpy_dtype
 from converters.graph import Node
 from converters.ops.shape import slice_length
 from converters.sizes import AnySize, Size, is_static
@@ -103,8 +103,11 @@ def _arange(w: Writer, node: Node) -> None:
 
 
 def _dimension(w: Writer, node: Node) -> None:
-    y = w.scalar(node.attrs["size"])
-    w.give(node.output, converted(w, y, "int32", node.output.dtype))
+    size, dtype = node.attrs["size"], node.output.dtype
+    if isinstance(size, Size) and is_float(dtype):
+        w.give(node.output, converted(w, w.real(size), "float32", dtype))
+    else:
+        w.give(node.output, converted(w, w.scalar(size), "int32", dtype))
 
 
 RULES = {

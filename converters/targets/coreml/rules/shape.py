@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from converters.dtypes import numpy_dtype
+from converters.dtypes import is_float, numpy_dtype
 from converters.graph import Node
-from converters.sizes import AnySize, is_static
+from converters.sizes import AnySize, Size, is_static
 from converters.targets.coreml.rules.lowering import Lowering
 from converters.targets.coreml.writer import CAST_NAMES, Writer, slice_defaults
 
@@ -78,12 +78,28 @@ def _broadcast(w: Writer, node: Node) -> None:
 
 
 def _dimension(w: Writer, node: Node) -> None:
-    size = w.size(node.attrs["size"])
-    scalar = w.op("squeeze", (), "int32", x=size, axes=np.array([0], np.int32))
-    if node.output.dtype == "int32":
+    size, dtype = node.attrs["size"], node.output.dtype
+    if isinstance(size, Size) and is_float(dtype):
+        w.emit("cast", node, x=_real(w, size), dtype=CAST_NAMES[dtype])
+        return
+    scalar = w.op("squeeze", (), "int32", x=w.size(size), axes=np.array([0], np.int32))
+    if dtype == "int32":
         w.emit("identity", node, x=scalar)
     else:
-        w.emit("cast", node, x=scalar, dtype=CAST_NAMES[node.output.dtype])
+        w.emit("cast", node, x=scalar, dtype=CAST_NAMES[dtype])
+
+
+def _real(w: Writer, size: Size) -> Any:
+    """A float32 with the value of a size, which may pass 32 bits: the number of elements, and its square."""
+    total: Any = None
+    for monomial, factor in size.terms:
+        term: Any = w.constant(np.float32(factor), "factor")
+        for name in monomial:
+            known = w.op("squeeze", (), "int32", x=w.size(Size.of(name)), axes=np.array([0], np.int32))
+            known = w.op("cast", (), "float32", x=known, dtype="fp32")
+            term = w.op("mul", (), "float32", x=term, y=known)
+        total = term if total is None else w.op("add", (), "float32", x=total, y=term)
+    return total
 
 
 def _split(w: Writer, node: Node) -> None:
