@@ -28,6 +28,7 @@ from edgevision.commands import (
     inspect,
     report,
     train,
+    translate,
 )
 from edgevision.commands import explain as explain_model
 
@@ -45,6 +46,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     classify.classify,
     caption.caption,
     generate.generate,
+    translate.translate,
     filter.filter,
 )
 GROUPS: dict[str, typer.Typer] = {"app": apps.app, "data": data.data}

@@ -12,7 +12,7 @@ def evaluate(
         str | None, typer.Option(help="Data set; default: the one of the run, else mnist.")
     ] = None,
     beams: Annotated[
-        int | None, typer.Option(min=1, help="Captioners: sentences that are followed at once.")
+        int | None, typer.Option(min=1, help="Captioners, translators: sentences followed at once.")
     ] = None,
     page: Annotated[
         Path | None,
@@ -22,7 +22,7 @@ def evaluate(
     json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
 ) -> None:
     """Accuracy and confusion matrix on the test pictures; of a language model, perplexity on held-out text;
-    of a captioner, BLEU, ROUGE-L and CIDEr.
+    of a captioner, BLEU, ROUGE-L and CIDEr; of a translator, BLEU.
 
     \b
     Examples:
@@ -30,19 +30,26 @@ def evaluate(
       edgevision evaluate exported/lenet.onnx --data mnist --json
       edgevision evaluate runs/shakespeare
       edgevision evaluate runs/scenes
+      edgevision evaluate runs/de-en --beams 4
       edgevision evaluate exported/flickr8k --data flickr8k --beams 4 --meteor --page sentences.html
     """
     from json import dumps
 
     from edgevision.errors import UsageError
     from edgevision.inference.captioner import is_any_captioner
+    from edgevision.inference.translation import is_translator
     from edgevision.pretrained import is_language_model
 
+    if is_translator(model):
+        if page is not None or meteor:
+            raise UsageError("--page and --meteor are for captioners")
+        _evaluate_translations(model, data, beams or 1, json)
+        return
     if is_any_captioner(model):
         _evaluate_captions(model, data, beams or 1, page, meteor, json)
         return
     if beams is not None or page is not None or meteor:
-        raise UsageError("--beams, --page and --meteor are for captioners")
+        raise UsageError("--beams is for captioners and translators, --page and --meteor are for captioners")
     if is_language_model(model):
         _evaluate_text(model, data, json)
         return
@@ -88,6 +95,16 @@ def _evaluate_captions(
     for split, found in result["splits"].items():
         told = ", ".join(f"{name} {value:.1f}" for name, value in found.items() if name != "pictures")
         typer.echo(f"{result['data']}, {split}, {found['pictures']:,} pictures, percent: {told}")
+
+
+def _evaluate_translations(model: Path, data: str | None, beams: int, json: bool) -> None:
+    from json import dumps
+
+    from edgevision.inference.translation import evaluate_translator
+
+    result = evaluate_translator(model, data, beams)
+    told = f"{result['data']}, {result['pairs']:,} sentences, {beams} {'beam' if beams == 1 else 'beams'}"
+    typer.echo(dumps(result) if json else f"{told}: BLEU {result['bleu']:.1f}")
 
 
 def _evaluate_text(model: Path, data: str | None, json: bool) -> None:

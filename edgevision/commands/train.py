@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-ModelArgument = Annotated[str, typer.Argument(help="Architecture: lenet, cnn, vit, decoder_lm, captioner.")]
+ModelArgument = Annotated[str, typer.Argument(help="lenet, cnn, vit, decoder_lm, captioner or translator.")]
 OutOption = Annotated[Path, typer.Option(help="Run folder to write.")]
 DataOption = Annotated[
     str | None,
@@ -103,6 +103,7 @@ def train(
       edgevision train decoder_lm --data tiny-shakespeare --out runs/shakespeare
       edgevision train decoder_lm --variant llama --data book.txt --tokenizer bpe --out runs/book
       edgevision train decoder_lm --batch auto --memory-limit 4G --tensorboard --out runs/text
+      edgevision train translator --data multi30k --variant de-en --out runs/de-en
       mlx.launch -n 2 -- edgevision train cnn --data cifar10 --out runs/cnn
     """
     from edgevision.errors import UsageError
@@ -130,6 +131,10 @@ def train(
         _refuse("decoder_lm", {"tokenizer": tokenizer, "context": context})
         what |= {"vocabulary": vocabulary, "start": start}
         _train_captions(what, recipe, settings or [], machine, place)
+    elif model == "translator":
+        _refuse("networks of pictures", of_pictures)
+        _refuse("decoder_lm", {"tokenizer": tokenizer, "context": context})
+        _train_pairs(what | {"vocabulary": vocabulary}, recipe, settings or [], machine, place)
     elif model == "decoder_lm":
         _refuse("networks of pictures", of_pictures)
         _train_text({**what, **text}, recipe, settings or [], machine, place)
@@ -189,6 +194,25 @@ def _train_captions(
     told = f"held-out loss {result['test_loss']:.3f}, {result['test_exact']:.1%} of the sentences exact"
     if "test_bleu4" in result:
         told += f", BLEU-4 {result['test_bleu4']:.1f}, CIDEr {result['test_cider']:.1f}"
+    _tell(place["out"], told, result)
+
+
+def _train_pairs(
+    what: dict[str, Any],
+    recipe: dict[str, Any],
+    settings: list[str],
+    machine: dict[str, Any],
+    place: dict[str, Any],
+) -> None:
+    from edgevision.training.recipe import settings_of
+    from edgevision.training.translating import PairRecipe
+    from edgevision.training.translating_run import train_translation_run
+
+    wishes = {**what, **recipe, **settings_of(settings, PairRecipe())}
+    result = train_translation_run(wishes, **place, machine=_machine(machine))
+    told = f"held-out loss {result['test_loss']:.3f}"
+    if "test_bleu" in result:
+        told += f", BLEU {result['test_bleu']:.1f}"
     _tell(place["out"], told, result)
 
 

@@ -13,6 +13,7 @@ MODELS = {
     "vit": "edgevision.models.vit",
     "decoder_lm": "edgevision.models.decoder_lm",
     "captioner": "edgevision.models.captioner",
+    "translator": "edgevision.models.translator",
 }
 
 

@@ -81,15 +81,17 @@ class Attention(nn.Module):
         keys = self._split(self.key(memory), self.key_value_heads)
         return keys, self._split(self.value(memory), self.key_value_heads)
 
-    def read(self, x: mx.array, memory: tuple[mx.array, mx.array]) -> mx.array:
-        """(B, L, W) to (B, L, W): each token attends to all that `remember` gave."""
-        return self._attend(self._split(self.query(x), self.heads), *memory, None)
+    def read(self, x: mx.array, memory: tuple[mx.array, mx.array], mask: mx.array | None = None) -> mx.array:
+        """(B, L, W) to (B, L, W): each token attends to all that `remember` gave, or, by the mask, to those
+        places that are true in it."""
+        return self._attend(self._split(self.query(x), self.heads), *memory, mask)
 
-    def weights(self, x: mx.array, keys: mx.array) -> mx.array:
+    def weights(self, x: mx.array, keys: mx.array, mask: mx.array | None = None) -> mx.array:
         """(B, H, L, S): how much each token attends to each place where it reads, summing to 1."""
         queries = self._split(self.query(x), self.heads)
         keys = mx.repeat(keys, self.heads // self.key_value_heads, axis=1)
-        return mx.softmax(queries @ keys.swapaxes(-1, -2) * self.head_size**-0.5, axis=-1)
+        scores = queries @ keys.swapaxes(-1, -2) * self.head_size**-0.5
+        return mx.softmax(scores if mask is None else mx.where(mask, scores, -mx.inf), axis=-1)
 
     def _attend(self, queries: mx.array, keys: mx.array, values: mx.array, mask: Any) -> mx.array:
         batch, _, length, _ = queries.shape

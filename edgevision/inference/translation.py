@@ -1,0 +1,167 @@
+"""Translating sentences: one token at a time, or by beams.
+
+R: rows, the translations of one sentence side by side, S: its tokens, V: vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from edgevision.errors import UserError
+from edgevision.inference.beam import Rows, search
+from edgevision.inference.sampling import Sampler, Sampling
+from edgevision.jsonfiles import read_json
+from edgevision.text.tokenizer import Tokenizer
+
+
+class Writer(Protocol):
+    """A translator that is ready to write.
+
+    start, end: tokens. limit: tokens of a sentence, on both sides, at most. name: as "de-en".
+    """
+
+    runtime: str
+    tokenizer: Tokenizer
+    start: int
+    end: int
+    limit: int
+    name: str
+
+    def rows(self, source: Sequence[int], count: int) -> Rows:
+        """`count` translations of S tokens, at the beginning."""
+        ...
+
+
+class MlxWriter:
+    """A run, or a MarianMTModel of Hugging Face's."""
+
+    def __init__(self, path: Path):
+        from edgevision.pretrained_translator import load
+
+        self.loaded = load(path)
+        self.tokenizer, self.limit = self.loaded.tokenizer, self.loaded.limit
+        settings = self.loaded.model.config
+        self.start, self.end = settings.start, settings.end
+        self.name = str(self.loaded.config.get("variant") or path.name)
+        self.runtime = "MLX"
+
+    def rows(self, source: Sequence[int], count: int) -> Rows:
+        """With keys and values kept."""
+        return _MlxRows(self.loaded.model, source, count)
+
+
+class _MlxRows:
+    def __init__(self, model: Any, source: Sequence[int], count: int):
+        import mlx.core as mx
+        from mlx.utils import tree_map
+
+        self._model, self._cache = model, model.make_cache()
+        memory = model.remember(model.encode(mx.array([list(source)])))
+        self._memory = tree_map(lambda array: mx.repeat(array, count, axis=0), memory)
+
+    def __call__(self, tokens: np.ndarray) -> np.ndarray:
+        import mlx.core as mx
+
+        logits = self._model.decode(mx.array(tokens)[:, None], self._memory, None, self._cache)
+        return np.array(logits[:, -1].astype(mx.float32))
+
+    def reorder(self, rows: np.ndarray) -> None:
+        for cache in self._cache:
+            cache.reorder(rows)
+
+
+def is_translator(path: Path) -> bool:
+    """Whether a folder is a run of ours or Hugging Face's Marian."""
+    config = read_json(path / "config.json") if path.is_dir() else {}
+    return config.get("model_type") == "marian" or config.get("model") == "translator"
+
+
+def open_translator(path: Path) -> Writer:
+    """The translator in a run, or in a folder of a MarianMTModel.
+
+    Raises:
+        UserError: it is none.
+    """
+    if not is_translator(path) or not (path / "model.safetensors").is_file():
+        raise UserError(
+            f"{path} is no translator",
+            hint="train one: edgevision train translator --data multi30k --out RUN",
+        )
+    return MlxWriter(path)
+
+
+def source_tokens(writer: Writer, sentence: str) -> list[int]:
+    """The tokens of a sentence.
+
+    Raises:
+        UserError: it is empty, or longer than the model takes.
+    """
+    ids = writer.tokenizer.encode(sentence.strip(), special=False)
+    if not ids:
+        raise UserError("there is nothing to translate: the sentence is empty")
+    if len(ids) > writer.limit:
+        raise UserError(
+            f"the sentence has {len(ids):,} tokens, the model takes {writer.limit:,}",
+            hint="translate it in parts",
+        )
+    return ids
+
+
+def stream(writer: Writer, sentence: str) -> Iterator[str]:
+    """The pieces of the translation as they come, by the most probable token each time."""
+    rows, sampler = writer.rows(source_tokens(writer, sentence), 1), Sampler(Sampling())
+    written: list[int] = []
+    shown = ""
+    token = writer.start
+    while len(written) < writer.limit:
+        token = sampler.choose(rows(np.array([token]))[0], written)
+        if token == writer.end:
+            break
+        written.append(token)
+        text = writer.tokenizer.decode(written)
+        if not text.endswith("\ufffd"):  # half a character is held back
+            yield text[len(shown) :]
+            shown = text
+    rest = writer.tokenizer.decode(written)[len(shown) :]
+    if rest:
+        yield rest
+
+
+def translate(writer: Writer, sentence: str, beams: int = 1) -> str:
+    """The best translation."""
+    if beams == 1:
+        return "".join(stream(writer, sentence)).strip()
+    rows = writer.rows(source_tokens(writer, sentence), beams)
+    (best, *_) = search(rows, writer.start, writer.end, beams, writer.limit)
+    return writer.tokenizer.decode(best.tokens).strip()
+
+
+def evaluate_translator(path: Path, data: str | None, beams: int = 1) -> dict[str, Any]:
+    """BLEU (sacrebleu) on the test pairs, or those of `data`.
+
+    Raises:
+        UserError: the pairs are not there, or sacrebleu is not installed.
+    """
+    from rich.progress import track
+
+    from edgevision.console import console
+    from edgevision.text.pairs import load_pairs
+    from edgevision.training.translating import bleu
+
+    writer = open_translator(path)
+    name = data or str(read_json(path / "config.json").get("data") or "multi30k")
+    source, _, target = writer.name.partition("-")
+    pairs = load_pairs(name, "test", source, target)
+    sentences = track(pairs.source, "translating", console=console, transient=True)
+    written = [translate(writer, sentence, beams) for sentence in sentences]
+    score = bleu(written, pairs.target)
+    if score is None:
+        raise UserError("BLEU needs sacrebleu", hint="pip install sacrebleu")
+    return {"data": name, "pairs": len(pairs), "beams": beams, "bleu": score, "runtime": writer.runtime}
+
+
+__all__ = ["Writer", "evaluate_translator", "is_translator", "open_translator", "stream", "translate"]
