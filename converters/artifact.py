@@ -79,7 +79,8 @@ class Function:
             raise ShapeError(f"{'; '.join(told)}: the model takes {', '.join(wanted)}", hint=hint)
         arrays = {name: self._array(name, inputs[name]) for name in wanted}
         declared = [(self.signature.inputs[n], a) for n, a in arrays.items()]
-        sizes = bind_sizes((spec.shape, array.shape) for spec, array in declared if isinstance(spec, Spec))
+        shapes = ((spec.shape, array.shape) for spec, array in declared if isinstance(spec, Spec))
+        sizes = bind_sizes(shapes, whole=state is None)  # a state holds sizes too
         for name, size in sizes.items():
             reason = self.signature.dims[name].refusal(size) if name in self.signature.dims else None
             if reason is not None:

@@ -212,10 +212,13 @@ def _text(attribute: Any) -> str:
     return str(attribute)
 
 
-def bind_sizes(shapes: Iterable[tuple[Shape, tuple[int, ...]]]) -> dict[str, int]:
+def bind_sizes(shapes: Iterable[tuple[Shape, tuple[int, ...]]], whole: bool = True) -> dict[str, int]:
     """The dimensions' sizes from pairs of declared and actual shapes.
 
     Sums ("past + length") are solved where all names but one are known.
+
+    Args:
+        whole: every sum must be solved; otherwise what the pairs do not determine is left out.
 
     Raises:
         ShapeError: where ranks or sizes contradict each other.
@@ -238,6 +241,8 @@ def bind_sizes(shapes: Iterable[tuple[Shape, tuple[int, ...]]]) -> dict[str, int
                 sizes.update(_solve(declared, actual, unknown.pop(), sizes))
             elif substitute(declared, sizes) != actual:
                 raise ShapeError(f"expected size {declared} = {substitute(declared, sizes)}, got {actual}")
+        if len(later) == len(pending) and not whole:
+            break
         if len(later) == len(pending):
             raise ShapeError(f"the inputs do not determine {', '.join(str(size) for size, _ in later)}")
         pending = later

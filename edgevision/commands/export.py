@@ -35,12 +35,17 @@ def export(
       edgevision export runs/lenet --to onnx --quantize int8 --out exported/lenet
       edgevision export runs/shakespeare --to onnx --to coreml --out exported/shakespeare
       edgevision export runs/scenes --to onnx --to coreml --out exported/scenes
+      edgevision export runs/de-en --to onnx --quantize int8 --out exported/de-en
       edgevision export Qwen3-0.6B-4bit --to coreml --context 1024 --out exported/qwen3
     """
+    from edgevision.inference.translation import is_translator
     from edgevision.jsonfiles import is_captioner
 
     if is_captioner(run):
         _export_captioner(run, to, out, precision, force, quantize)
+        return
+    if is_translator(run):
+        _export_translator(run, to, out, precision, force, quantize)
         return
     if any(run.glob("model*.safetensors")):
         _export_text(run, to, out, precision, force, quantize, context)
@@ -71,6 +76,19 @@ def _export_captioner(
 
     for path in export_captioner(model, to, out, precision, force, quantize):
         result = caption_agreement(model, path, precision)
+        typer.echo(f"{path}: {result['told']}")
+        if not result["ok"] and quantize is None:
+            raise typer.Exit(1)
+
+
+def _export_translator(
+    model: Path, to: list[str], out: Path, precision: str | None, force: bool, quantize: str | None
+) -> None:
+    from edgevision.export_translator import export_translator
+    from edgevision.inference.translation import translation_agreement
+
+    for path in export_translator(model, to, out, precision, force, quantize):
+        result = translation_agreement(model, path, precision)
         typer.echo(f"{path}: {result['told']}")
         if not result["ok"] and quantize is None:
             raise typer.Exit(1)

@@ -30,8 +30,8 @@ class OnnxWriter:
         kind = next((n for n in KINDS if (path / "onnx" / f"encoder_model{n}.onnx").is_file()), None)
         if kind is None:
             raise UserError(f"{path / 'onnx'} holds no encoder_model.onnx")
-        self._encoder = _session(path / "onnx" / f"encoder_model{kind}.onnx")
-        self._decoder = _session(path / "onnx" / f"decoder_model_merged{kind}.onnx")
+        self._encoder = session(path / "onnx" / f"encoder_model{kind}.onnx")
+        self._decoder = session(path / "onnx" / f"decoder_model_merged{kind}.onnx")
         self.end = end_tokens(config, config, self.tokenizer.end)[0]
         self.start = config.get("decoder_start_token_id", self.end)
         self.limit = int(config.get("max_length", 32)) - 1
@@ -66,17 +66,17 @@ class _OnnxRows:
     """The cache stays in onnxruntime's own arrays from step to step."""
 
     def __init__(self, session: Any, features: np.ndarray):
-        self._session, self._features = session, _value(features)
+        self._session, self._features = session, value(features)
         self._past: dict[str, Any] = {}
         for given in session.get_inputs():
             if given.name.startswith("past_key_values."):
                 _, heads, _, size = given.shape
                 kind = np.float16 if "float16" in given.type else np.float32
-                self._past[given.name] = _value(np.zeros((len(features), heads, 0, size), kind))
+                self._past[given.name] = value(np.zeros((len(features), heads, 0, size), kind))
         self._carried = [name.replace("past_key_values", "present") for name in self._past]
 
     def __call__(self, tokens: np.ndarray) -> np.ndarray:
-        ids = _value(np.asarray(tokens, np.int64)[:, None])
+        ids = value(np.asarray(tokens, np.int64)[:, None])
         fed = {"input_ids": ids, "encoder_hidden_states": self._features, **self._past}
         logits, *present = self._session.run_with_ort_values(["logits", *self._carried], fed)
         self._past = dict(zip(self._past, present, strict=True))
@@ -84,16 +84,16 @@ class _OnnxRows:
 
     def looked(self, tokens: list[int], name: str) -> np.ndarray:
         """The output of that name for the first row, (H, L, S), all tokens at once."""
-        ids = _value(np.array([tokens], np.int64))
+        ids = value(np.array([tokens], np.int64))
         fed = {"input_ids": ids, "encoder_hidden_states": self._features, **self._past}
         return self._session.run_with_ort_values([name], fed)[0].numpy()[0].astype(np.float32)
 
     def reorder(self, rows: np.ndarray) -> None:
         if not np.array_equal(rows, np.arange(len(rows))):
-            self._past = {name: _value(value.numpy()[rows]) for name, value in self._past.items()}
+            self._past = {name: value(kept.numpy()[rows]) for name, kept in self._past.items()}
 
 
-def _session(path: Path) -> Any:
+def session(path: Path) -> Any:
     """With a thread on each core that this process may use: onnxruntime's default is all there are."""
     import onnxruntime as ort
 
@@ -110,10 +110,11 @@ def _session(path: Path) -> Any:
         raise UserError(f"{path} cannot be loaded: {str(error).splitlines()[0]}") from error
 
 
-def _value(array: np.ndarray) -> Any:
+def value(array: np.ndarray) -> Any:
+    """An array as onnxruntime holds it."""
     import onnxruntime
 
     return onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array))
 
 
-__all__ = ["LOOKED", "OnnxWriter"]
+__all__ = ["KINDS", "LOOKED", "OnnxWriter", "session", "value"]

@@ -17,6 +17,9 @@ from edgevision.inference.sampling import Sampler, Sampling
 from edgevision.jsonfiles import read_json
 from edgevision.text.tokenizer import Tokenizer
 
+COUNT = 12  # sentences of random tokens, and tokens of each translation
+FLOAT32, FLOAT16 = 1e-4, 2e-2  # largest difference of logits, of the largest logit
+
 
 class Writer(Protocol):
     """A translator that is ready to write.
@@ -81,11 +84,15 @@ def is_translator(path: Path) -> bool:
 
 
 def open_translator(path: Path) -> Writer:
-    """The translator in a run, or in a folder of a MarianMTModel.
+    """The translator in a run, in a folder of a MarianMTModel, or in a folder that `edgevision export` wrote.
 
     Raises:
         UserError: it is none.
     """
+    if is_translator(path) and any(path.glob("onnx/encoder_model*.onnx")):
+        from edgevision.inference.translation_onnx import OnnxWriter
+
+        return OnnxWriter(path)
     if not is_translator(path) or not (path / "model.safetensors").is_file():
         raise UserError(
             f"{path} is no translator",
@@ -140,6 +147,35 @@ def translate(writer: Writer, sentence: str, beams: int = 1) -> str:
     return writer.tokenizer.decode(best.tokens).strip()
 
 
+def translation_agreement(run: Path, artefact: Path, precision: str | None = None) -> dict[str, Any]:
+    """`ok`: on the way of MLX's translations all logits are close; `same`: how many are the same; `told`.
+
+    Args:
+        artefact: the folder `onnx` of an export. precision: what it was written in.
+    """
+    from edgevision.inference.translation_onnx import OnnxWriter
+
+    newest = max(artefact.glob("encoder_model*.onnx"), key=lambda file: file.stat().st_mtime_ns)
+    ours: Writer = MlxWriter(run)
+    theirs: Writer = OnnxWriter(artefact.parent, newest.stem.removeprefix("encoder_model"))
+    random, same, furthest = np.random.default_rng(0), 0, 0.0
+    for length in range(1, COUNT + 1):
+        source = random.integers(0, ours.tokenizer.size, min(length, ours.limit)).tolist()
+        rows = [writer.rows(source, 1) for writer in (ours, theirs)]
+        token, agrees = ours.start, True
+        for _ in range(COUNT):
+            expected, found = (row(np.array([token]))[0] for row in rows)
+            furthest = max(furthest, float(np.abs(found - expected).max() / np.abs(expected).max()))
+            agrees = agrees and expected.argmax() == found.argmax()
+            token = int(expected.argmax())
+            if token == ours.end:
+                break
+        same += agrees
+    told = f"{same} of {COUNT} translations as MLX's, logits to {furthest:.1g}, on {theirs.runtime}"
+    tolerance = FLOAT16 if precision == "float16" else FLOAT32
+    return {"ok": furthest <= tolerance, "same": same, "furthest": furthest, "told": told}
+
+
 def evaluate_translator(path: Path, data: str | None, beams: int = 1) -> dict[str, Any]:
     """BLEU (sacrebleu) on the test pairs, or those of `data`.
 
@@ -164,4 +200,12 @@ def evaluate_translator(path: Path, data: str | None, beams: int = 1) -> dict[st
     return {"data": name, "pairs": len(pairs), "beams": beams, "bleu": score, "runtime": writer.runtime}
 
 
-__all__ = ["Writer", "evaluate_translator", "is_translator", "open_translator", "stream", "translate"]
+__all__ = [
+    "Writer",
+    "evaluate_translator",
+    "is_translator",
+    "open_translator",
+    "stream",
+    "translate",
+    "translation_agreement",
+]

@@ -133,3 +133,12 @@ def test_bounds_say_why_a_size_is_refused(dim, size, reason):
 def test_bounds_without_sizes_are_refused():
     with pytest.raises(ShapeError, match="has no sizes"):
         Dim(5, 4)
+
+
+def test_sums_that_are_not_determined_may_be_left_out():
+    past, new = Size.of("past"), Size.of("new")
+    shapes = [((B, past + new), (2, 7))]
+    assert bind_sizes(shapes, whole=False) == {"b": 2}
+    with pytest.raises(ShapeError, match=r"do not determine new \+ past"):
+        bind_sizes(shapes)
+    assert bind_sizes([*shapes, ((past,), (3,))], whole=False) == {"b": 2, "past": 3, "new": 4}
