@@ -4,6 +4,7 @@ DIR/onnx/encoder_model.onnx            input_ids, attention_mask -> last_hidden_
 DIR/onnx/decoder_model_merged.onnx     one graph without branches: the first call has caches of length 0
                                        beside both: _fp16, _quantized, _q4
 DIR/config.json, generation_config.json, tokenizer.json, tokenizer_config.json
+DIR/translator.mlpackage, .aimodel     two functions, see `edgevision.translator_package`
 
 The keys and values of the source are computed in the first call and handed on: the decoder computes those of
 the tokens that `past_key_values.N.encoder` does not hold yet, all in the first call and none in the others.
@@ -26,6 +27,7 @@ from converters.storage import claim, replacing_file
 from edgevision.decoder import GrowingCache
 from edgevision.errors import UsageError
 from edgevision.export_captioner import DTYPES, SUFFIXES
+from edgevision.export_language import STATEFUL
 from edgevision.models import translator
 from edgevision.pretrained_translator import Translator, load
 
@@ -40,20 +42,27 @@ def export_translator(
     force: bool = False,
     quantize: str | None = None,
 ) -> list[Path]:
-    """Write the translator in `path` for each target; gives the paths: the folder `onnx`.
+    """Write the translator in `path` for each target; gives the paths: the folder `onnx`, the package.
 
     Raises:
         UsageError: an unknown target, precision or quantization.
         UserError: the model cannot be loaded.
     """
     for name, value, known in (
-        *(("to", target, ("onnx",)) for target in targets),
+        *(("to", target, ("onnx", *STATEFUL)) for target in targets),
         ("precision", precision, ("float32", "float16")),
         ("quantize", quantize, ("int8", "int4")),
     ):
         if value is not None and value not in known:
             raise UsageError(f"--{name} {value!r} is unknown", hint=f"choose from {', '.join(known)}")
-    return [to_onnx_folder(load(path), out, precision, force, quantize) for _ in targets]
+    loaded, paths = load(path), []
+    if "onnx" in targets:
+        paths.append(to_onnx_folder(loaded, out, precision, force, quantize))
+    for ending in (ending for target, ending in STATEFUL.items() if target in targets):
+        from edgevision.translator_package import to_package
+
+        paths.append(to_package(loaded, out, precision, force, quantize, ending))
+    return paths
 
 
 class Decoder:

@@ -39,7 +39,7 @@ class CoremlWriter:
 
     def rows(self, seen: Any, count: int) -> Rows:
         """With a state each."""
-        return _CoremlRows(self._model, {name: seen[name] for name in CROSS}, count)
+        return CoremlRows(self._model, {name: seen[name] for name in CROSS}, count)
 
     def looked(self, picture: np.ndarray, tokens: list[int]) -> np.ndarray:
         """(H, L, S): where the last block looked after each of L tokens.
@@ -50,11 +50,13 @@ class CoremlWriter:
         if LOOKED not in self._model.signatures["step"].outputs:
             raise UserError("the package does not tell where the model looked", hint="export the run again")
         seen = self.look(picture)
-        rows = _CoremlRows(self._model, {name: seen[name] for name in CROSS}, 1)
+        rows = CoremlRows(self._model, {name: seen[name] for name in CROSS}, 1)
         return np.concatenate([rows.fed(0, token)[LOOKED][0] for token in tokens], axis=1)
 
 
-class _CoremlRows:
+class CoremlRows:
+    """Sentences side by side, a state for each; `seen` is what the function step reads at each word."""
+
     def __init__(self, model: Any, seen: dict[str, np.ndarray], count: int):
         self._step, self._seen = model["step"], seen
         self._new = lambda: model.new_state("step")
@@ -88,4 +90,4 @@ class _CoremlRows:
                 self.fed(place, token)
 
 
-__all__ = ["CoremlWriter"]
+__all__ = ["CoremlRows", "CoremlWriter"]

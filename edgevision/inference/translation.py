@@ -14,6 +14,7 @@ import numpy as np
 from edgevision.errors import UserError
 from edgevision.inference.beam import Rows, search
 from edgevision.inference.sampling import Sampler, Sampling
+from edgevision.inference.writers import PACKAGES
 from edgevision.jsonfiles import read_json
 from edgevision.text.tokenizer import Tokenizer
 
@@ -78,17 +79,23 @@ class _MlxRows:
 
 
 def is_translator(path: Path) -> bool:
-    """Whether a folder is a run of ours or Hugging Face's Marian."""
-    config = read_json(path / "config.json") if path.is_dir() else {}
+    """Whether a folder, or a package in one, is a run or export of ours or Hugging Face's Marian."""
+    folder = path.parent if path.suffix in PACKAGES else path
+    config = read_json(folder / "config.json") if path.is_dir() else {}
     return config.get("model_type") == "marian" or config.get("model") == "translator"
 
 
 def open_translator(path: Path) -> Writer:
-    """The translator in a run, in a folder of a MarianMTModel, or in a folder that `edgevision export` wrote.
+    """The translator in a run, in a folder of a MarianMTModel, in what `edgevision export` wrote: a folder,
+    a .mlpackage or an .aimodel.
 
     Raises:
         UserError: it is none.
     """
+    if path.suffix in PACKAGES and is_translator(path):
+        from edgevision.inference.translation_package import PackageWriter
+
+        return PackageWriter(path)
     if is_translator(path) and any(path.glob("onnx/encoder_model*.onnx")):
         from edgevision.inference.translation_onnx import OnnxWriter
 
@@ -151,13 +158,16 @@ def translation_agreement(run: Path, artefact: Path, precision: str | None = Non
     """`ok`: on the way of MLX's translations all logits are close; `same`: how many are the same; `told`.
 
     Args:
-        artefact: the folder `onnx` of an export. precision: what it was written in.
+        artefact: the folder `onnx` of an export, or a package. precision: what it was written in.
     """
     from edgevision.inference.translation_onnx import OnnxWriter
 
-    newest = max(artefact.glob("encoder_model*.onnx"), key=lambda file: file.stat().st_mtime_ns)
     ours: Writer = MlxWriter(run)
-    theirs: Writer = OnnxWriter(artefact.parent, newest.stem.removeprefix("encoder_model"))
+    if artefact.suffix in PACKAGES:
+        theirs = open_translator(artefact)
+    else:
+        newest = max(artefact.glob("encoder_model*.onnx"), key=lambda file: file.stat().st_mtime_ns)
+        theirs = OnnxWriter(artefact.parent, newest.stem.removeprefix("encoder_model"))
     random, same, furthest = np.random.default_rng(0), 0, 0.0
     for length in range(1, COUNT + 1):
         source = random.integers(0, ours.tokenizer.size, min(length, ours.limit)).tolist()
@@ -172,7 +182,8 @@ def translation_agreement(run: Path, artefact: Path, precision: str | None = Non
                 break
         same += agrees
     told = f"{same} of {COUNT} translations as MLX's, logits to {furthest:.1g}, on {theirs.runtime}"
-    tolerance = FLOAT16 if precision == "float16" else FLOAT32
+    half = precision == "float16" or (artefact.suffix == ".mlpackage" and precision is None)
+    tolerance = FLOAT16 if half else FLOAT32
     return {"ok": furthest <= tolerance, "same": same, "furthest": furthest, "told": told}
 
 
@@ -189,7 +200,8 @@ def evaluate_translator(path: Path, data: str | None, beams: int = 1) -> dict[st
     from edgevision.training.translating import bleu
 
     writer = open_translator(path)
-    name = data or str(read_json(path / "config.json").get("data") or "multi30k")
+    folder = path.parent if path.suffix in PACKAGES else path
+    name = data or str(read_json(folder / "config.json").get("data") or "multi30k")
     source, _, target = writer.name.partition("-")
     pairs = load_pairs(name, "test", source, target)
     sentences = track(pairs.source, "translating", console=console, transient=True)

@@ -75,7 +75,7 @@ class Model(nn.Module):
         self, source: mx.array, mask: mx.array | None = None, looked: list[mx.array] | None = None
     ) -> mx.array:
         """(B, S) to features (B, S, W); `looked` gets (B, H, S, S) of each layer, where it attended to."""
-        x = self._embedded(source, 0)
+        x = self._embedded(source, mx.arange(source.shape[1]))
         for layer in self.encoder:
             x = layer(x, seen(mask), looked)
         return x
@@ -91,17 +91,23 @@ class Model(nn.Module):
         mask: mx.array | None = None,
         cache: Sequence[Cache] | None = None,
         looked: list[mx.array] | None = None,
+        positions: mx.array | None = None,
     ) -> mx.array:
         """(B, L) to (B, L, V).
 
         Args:
             memory: from `remember`. mask: of the source, (B, S).
             cache: from `make_cache`; the tokens of earlier calls.
+            positions: (L,), where a cache of a fixed length makes the mask; default: on from the cache.
             looked: gets (B, H, L, S) of each layer: where it read in the source.
         """
-        past = cache[0].offset if cache else 0
-        causal = "causal" if ids.shape[1] > 1 or not cache else None
-        x = self._embedded(ids, past)
+        causal: Any = "causal" if ids.shape[1] > 1 or not cache else None
+        if positions is None:
+            past = cache[0].offset if cache else 0
+            positions = mx.arange(past, past + ids.shape[1])
+        elif cache:
+            causal = cache[0].make_mask(ids.shape[1])  # type: ignore[attr-defined]
+        x = self._embedded(ids, positions)
         for index, layer in enumerate(self.decoder):
             x = layer(x, causal, memory[index], seen(mask), cache[index] if cache else None, looked)
         return self.tokens.as_linear(x) + self.bias
@@ -127,11 +133,11 @@ class Model(nn.Module):
         """What the model was built from."""
         return self._config
 
-    def _embedded(self, ids: mx.array, past: Any) -> mx.array:
+    def _embedded(self, ids: mx.array, positions: mx.array) -> mx.array:
         x = self.tokens(ids)
         if self._config.scaled:
             x = x * sqrt(self._config.width)
-        return self.dropout(x + self._sines[mx.arange(past, past + ids.shape[1])])
+        return self.dropout(x + self._sines[positions])
 
 
 class FeedForward(nn.Module):
@@ -173,7 +179,7 @@ class DecoderLayer(EncoderLayer):
     def __call__(  # type: ignore[override]
         self,
         x: mx.array,
-        causal: str | None,
+        causal: mx.array | str | None,
         memory: Memory,
         mask: mx.array | None,
         cache: Cache | None = None,

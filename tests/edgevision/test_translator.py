@@ -226,3 +226,17 @@ def test_evaluate_gives_bleu(pairs, tmp_path, capsys):
 def test_what_is_no_translator_is_refused(tmp_path, capsys):
     assert main(["translate", str(tmp_path), "ein mann"]) == 1
     assert "is no translator" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("target", "package"), [("coreml", "translator.mlpackage"), ("coreai", "translator.aimodel")]
+)
+def test_packages_translate_the_same(untrained, tmp_path, capsys, target, package):
+    if target == "coreai":
+        pytest.importorskip("coreai", reason="coreai-core has no wheel for this system")
+    assert main(["export", str(untrained), "--to", target, "--out", str(tmp_path)]) == 0
+    assert "of 12 translations as MLX's" in capsys.readouterr().out
+    ours, theirs = open_translator(untrained), open_translator(tmp_path / package)
+    for sentence in ("ein mann", "rot", "hund läuft blau rot"):
+        assert translate(theirs, sentence) == translate(ours, sentence)
+    assert translate(theirs, "ein hund", beams=2) == translate(ours, "ein hund", beams=2)
