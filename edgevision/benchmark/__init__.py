@@ -43,6 +43,9 @@ def measure() -> Iterator[tuple[str, dict[str, str]]]:
         from edgevision.benchmark import captions
 
         yield captions.TITLE, captions.captioning_figures(folder)
+        from edgevision.benchmark import translation
+
+        yield translation.TITLE, translation.translation_figures(folder)
         from edgevision.benchmark import browser
 
         if browser.find_chromium() and (Path(__file__).parents[2] / "apps" / "browser").is_dir():

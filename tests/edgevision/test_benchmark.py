@@ -7,6 +7,7 @@ import pytest
 
 from edgevision.benchmark.captions import captioning_figures
 from edgevision.benchmark.training import CASES, recipe_for, steps
+from edgevision.benchmark.translation import translation_figures
 
 NAMES = [pytest.param(name, marks=pytest.mark.slow if "224" in name else ()) for name in CASES]
 
@@ -37,3 +38,10 @@ def test_captions_beside_transformers_js_are_the_same(tmp_path):
     assert all(
         "ms" in told and ("transformers.js's speed" in told or "no " in told) for told in found.values()
     )
+
+
+def test_translations_beside_others_are_the_same(tmp_path):
+    """The comparisons themselves assert the sentence."""
+    found = translation_figures(tmp_path, rounds=1)
+    assert list(found) == ["transformers.js", "transformers and PyTorch"]
+    assert all("x its speed" in told or "not compared" in told for told in found.values())
