@@ -63,6 +63,23 @@ def test_every_runtime_writes_the_same_text(exported):
     assert language_agreement(run, out / "decoder_lm.mlpackage")["ok"]
 
 
+@pytest.mark.parametrize("style", ["gpt2", "llama"])
+def test_a_seed_draws_the_same_text_in_core_ml(style, tmp_path):
+    """Of a model whose logits lie so far apart that its cache of half precision changes no draw."""
+    tokenizer = train_tokenizer("bpe", [TEXT], 300)
+    config = decoder_lm.Config(style, tokenizer.size, 96, 2, 4, width=64, tied=False)
+    mx.random.seed(1)
+    model = decoder_lm.Model(config)
+    model.update(tree_map(lambda w: w * 2 if w.ndim == 2 else w, model.parameters()))
+    model.head.weight = model.head.weight * 5
+    pretrained.save(tmp_path, model.eval(), tokenizer, {"model": "decoder_lm"})
+    (package,) = export_language(tmp_path, ["coreml"], tmp_path / "out")
+    (wanted, drawn), (found, by_coreml) = (write_text(path) for path in (tmp_path, package))
+    assert by_coreml.tokens == drawn.tokens
+    assert found == wanted
+    assert len(set(drawn.tokens)) > 10
+
+
 @CORE_AI
 def test_core_ai_writes_the_same_64_tokens(exported, tmp_path, capsys):
     run, _ = exported
@@ -169,3 +186,4 @@ def test_models_of_mlx_lm_are_exported(name, bits, tmp_path):
         assert result["ok"], (path, result["told"])
         assert len(write_text(path, "You", count=4)[0]) > 0
     assert (tmp_path / "out" / f"{name}.mlpackage").is_dir()
+    assert write_text(tmp_path / "out", "You")[0] == write_text(tmp_path / name, "You")[0], "drawn by a seed"
