@@ -27,7 +27,7 @@ from edgevision.app.serve import LOOPBACK, addresses, server
 from edgevision.console import console, out
 from edgevision.errors import UserError
 
-PRECISIONS = {"": "float32", "_fp16": "float16", "_quantized": "int8", "_q4": "int4", "_int8": "int8"}
+PRECISIONS = {"": "float32", "_fp16": "float16", "_quantized": "int8", "_q4": "int4"}
 NEWEST_FORMAT = 13  # IR version that onnxruntime-web 1.30 reads
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import onnx
 
-FEATURES, STATES = "last_hidden_state", "encoder_hidden_states"
+STATES = "encoder_hidden_states"
 KEPT = ("logits", "present.")  # outputs of the decoder; an app does not ask for others
 
 
@@ -124,4 +124,4 @@ def _copy(value):
     return copy
 
 
-__all__ = ["FEATURES", "once_per_picture"]
+__all__ = ["once_per_picture"]
