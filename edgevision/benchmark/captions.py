@@ -17,7 +17,7 @@ import numpy as np
 from edgevision.benchmark.timing import timed
 from edgevision.inference.writers import usable_cores
 
-__all__ = ["CLIENTS", "TITLE", "captioning_figures", "exported", "node", "ours", "saved"]
+__all__ = ["TITLE", "asked", "captioning_figures", "exported", "missing", "ours", "saved"]
 
 TOKENS = 20
 TITLE = f"captioner, a picture of 128 px and {TOKENS} tokens"
@@ -40,10 +40,10 @@ def captioning_figures(folder: Path, rounds: int = ROUNDS) -> dict[str, str]:
         title = quantize or "float32"
         graphs, size = exported(run, quantize)
         write, text = ours(graphs, picture)
-        if (missing := _missing()) is not None:
+        if (lacking := missing()) is not None:
             write()
             spent = median(timed(write) for _ in range(rounds))
-            rows[title] = f"{1000 * spent:.1f} ms, {size}; {missing}"
+            rows[title] = f"{1000 * spent:.1f} ms, {size}; {lacking}"
             continue
         with _theirs(graphs, KINDS[quantize][1], picture, text) as theirs:
             turns = [(timed(write), theirs()) for _ in range(rounds + 2)][2:]
@@ -104,7 +104,7 @@ def ours(folder: Path, picture: Path) -> tuple[Callable[[], Any], str]:
     return write, writer.tokenizer.decode(tokens)
 
 
-def _missing() -> str | None:
+def missing() -> str | None:
     """What a comparison needs and is not there."""
     if node() is None:
         return "not compared: no Node"
@@ -125,10 +125,17 @@ def node() -> str | None:
 @contextmanager
 def _theirs(folder: Path, dtype: str, picture: Path, text: str) -> Iterator[Callable[[], float]]:
     """Gives seconds of one sentence, which is `text`."""
+    arguments = [str(folder), dtype, str(usable_cores()), str(picture)]
+    with asked(SCRIPT, arguments, text) as write:
+        yield write
+
+
+@contextmanager
+def asked(script: Path, arguments: list[str], text: str) -> Iterator[Callable[[], float]]:
+    """Runs a script of transformers.js that answers lines; gives seconds of an answer, which is `text`."""
     program = node()
     assert program is not None
-    command = [program, "--input-type=module", "--eval", SCRIPT.read_text(encoding="utf-8"), "--"]
-    command += [str(folder), dtype, str(usable_cores()), str(picture)]
+    command = [program, "--input-type=module", "--eval", script.read_text(encoding="utf-8"), "--", *arguments]
     pipes: dict[str, Any] = {
         "stdin": subprocess.PIPE,
         "stdout": subprocess.PIPE,
@@ -137,13 +144,13 @@ def _theirs(folder: Path, dtype: str, picture: Path, text: str) -> Iterator[Call
     with subprocess.Popen(command, cwd=CLIENTS, text=True, **pipes) as process:
         assert process.stdin is not None
         assert process.stdout is not None
-        asked, told = process.stdin, process.stdout
+        lines, told = process.stdin, process.stdout
 
         def write() -> float:
-            print(flush=True, file=asked)
+            print(flush=True, file=lines)
             found = json.loads(told.readline())
             assert found["text"].strip() == text.strip(), "transformers.js writes another sentence"
             return found["milliseconds"] / 1000
 
         yield write
-        asked.close()
+        lines.close()

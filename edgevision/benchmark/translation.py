@@ -3,8 +3,6 @@ transformers with PyTorch and the same weights."""
 
 from __future__ import annotations
 
-import json
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from edgevision.benchmark.captions import CLIENTS, node
+from edgevision.benchmark.captions import asked, missing
 from edgevision.benchmark.timing import timed
 from edgevision.inference.writers import usable_cores
 
@@ -83,30 +81,12 @@ def _saved(run: Path) -> tuple[Path, str]:
 @contextmanager
 def _node(run: Path, folder: Path, sentence: str, text: str) -> Iterator[Callable[[], float] | None]:
     """Gives seconds of one translation, which is `text`; None without Node or transformers.js."""
-    program = node()
-    if program is None or not (CLIENTS / "node_modules" / "@huggingface" / "transformers").is_dir():
+    if missing() is not None:
         yield None
         return
-    command = [program, "--input-type=module", "--eval", SCRIPT.read_text(encoding="utf-8"), "--"]
-    command += [str(folder), "fp32", str(usable_cores()), str(TOKENS), sentence]
-    pipes: dict[str, Any] = {
-        "stdin": subprocess.PIPE,
-        "stdout": subprocess.PIPE,
-        "stderr": subprocess.DEVNULL,
-    }
-    with subprocess.Popen(command, cwd=CLIENTS, text=True, **pipes) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        asked, told = process.stdin, process.stdout
-
-        def write() -> float:
-            print(flush=True, file=asked)
-            found = json.loads(told.readline())
-            assert found["text"].strip() == text, "transformers.js writes another sentence"
-            return found["milliseconds"] / 1000
-
+    arguments = [str(folder), "fp32", str(usable_cores()), str(TOKENS), sentence]
+    with asked(SCRIPT, arguments, text) as write:
         yield write
-        asked.close()
 
 
 @contextmanager
