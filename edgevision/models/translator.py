@@ -17,10 +17,8 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
-from edgevision.models.attention import Attention, Cache, KeyValueCache
-
-Memory = tuple[mx.array, mx.array]  # the keys and values of the source, (B, H, S, W / H)
-ACTIVATIONS = {"relu": nn.relu, "swish": nn.silu, "silu": nn.silu, "gelu": nn.gelu}
+from edgevision.models.attention import Cache, KeyValueCache
+from edgevision.models.post_norm import ACTIVATIONS, DecoderLayer, EncoderLayer, Memory, seen
 
 
 @dataclass(frozen=True)
@@ -60,8 +58,10 @@ class Model(nn.Module):
         self.tokens = nn.Embedding(config.vocabulary, config.width)
         self.tokens.weight = mx.random.normal((config.vocabulary, config.width), scale=config.width**-0.5)
         depth = config.layers if config.encoder_layers is None else config.encoder_layers
-        self.encoder = [EncoderLayer(config) for _ in range(depth)]
-        self.decoder = [DecoderLayer(config) for _ in range(config.layers)]
+        sizes = (config.width, config.heads, config.hidden or 4 * config.width)
+        kind = (config.activation, config.dropout)
+        self.encoder = [EncoderLayer(*sizes, *kind) for _ in range(depth)]
+        self.decoder = [DecoderLayer(*sizes, *kind) for _ in range(config.layers)]
         self.bias = mx.zeros((config.vocabulary,))
         self.dropout = nn.Dropout(config.dropout)
         self._sines = mx.array(sines(config.context, config.width))
@@ -140,67 +140,10 @@ class Model(nn.Module):
         return self.dropout(x + self._sines[positions])
 
 
-class FeedForward(nn.Module):
-    """W -> F -> W with the activation in the middle."""
-
-    def __init__(self, config: Config):
-        super().__init__()
-        hidden = config.hidden or 4 * config.width
-        self.up, self.down = nn.Linear(config.width, hidden), nn.Linear(hidden, config.width)
-        self._activation = ACTIVATIONS[config.activation]
-
-    def __call__(self, x: mx.array) -> mx.array:
-        return self.down(self._activation(self.up(x)))
-
-
-class EncoderLayer(nn.Module):
-    """Attention to all tokens, then a feed-forward network; each is added and then normalised."""
-
-    def __init__(self, config: Config):
-        super().__init__()
-        self.attention, self.mlp = Attention(config.width, config.heads), FeedForward(config)
-        self.attention_norm, self.mlp_norm = nn.LayerNorm(config.width), nn.LayerNorm(config.width)
-        self.dropout = nn.Dropout(config.dropout)
-
-    def __call__(self, x: mx.array, mask: mx.array | None, looked: list[mx.array] | None = None) -> mx.array:
-        if looked is not None:
-            looked.append(self.attention.weights(x, self.attention.remember(x)[0], mask))
-        x = self.attention_norm(x + self.dropout(self.attention(x, mask)))
-        return self.mlp_norm(x + self.dropout(self.mlp(x)))
-
-
-class DecoderLayer(EncoderLayer):
-    """The same, with a look at the source in between."""
-
-    def __init__(self, config: Config):
-        super().__init__(config)
-        self.cross, self.cross_norm = Attention(config.width, config.heads), nn.LayerNorm(config.width)
-
-    def __call__(  # type: ignore[override]
-        self,
-        x: mx.array,
-        causal: mx.array | str | None,
-        memory: Memory,
-        mask: mx.array | None,
-        cache: Cache | None = None,
-        looked: list[mx.array] | None = None,
-    ) -> mx.array:
-        x = self.attention_norm(x + self.dropout(self.attention(x, causal, cache)))
-        if looked is not None:
-            looked.append(self.cross.weights(x, memory[0], mask))
-        x = self.cross_norm(x + self.dropout(self.cross.read(x, memory, mask)))
-        return self.mlp_norm(x + self.dropout(self.mlp(x)))
-
-
 def sines(length: int, width: int) -> np.ndarray:
     """Marian's positions, float32 (length, W): sines in the first half, cosines in the second."""
     angles = np.arange(length)[:, None] / 10000 ** (2 * np.arange(width // 2) / width)
     return np.concatenate([np.sin(angles), np.cos(angles)], axis=1).astype(np.float32)
-
-
-def seen(mask: mx.array | None) -> mx.array | None:
-    """(B, S) as attention takes it: (B, 1, 1, S)."""
-    return None if mask is None else mask.astype(mx.bool_)[:, None, None]
 
 
 # Hugging Face's names, each beside ours.
