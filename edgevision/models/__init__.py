@@ -12,6 +12,7 @@ MODELS = {
     "cnn": "edgevision.models.cnn",
     "vit": "edgevision.models.vit",
     "decoder_lm": "edgevision.models.decoder_lm",
+    "encoder_lm": "edgevision.models.encoder_lm",
     "captioner": "edgevision.models.captioner",
     "translator": "edgevision.models.translator",
 }

@@ -11,6 +11,7 @@ from __future__ import annotations
 import mlx.core as mx
 import mlx.nn as nn
 
+from edgevision.models.activations import gelu
 from edgevision.models.attention import Attention, Cache
 
 Memory = tuple[mx.array, mx.array]  # keys and values of another sequence, (B, H, S, W / H)
@@ -23,10 +24,10 @@ class FeedForward(nn.Module):
     def __init__(self, width: int, hidden: int, activation: str):
         super().__init__()
         self.up, self.down = nn.Linear(width, hidden), nn.Linear(hidden, width)
-        self._activation = ACTIVATIONS[activation]
+        self._activation = activation
 
     def __call__(self, x: mx.array) -> mx.array:
-        return self.down(self._activation(self.up(x)))
+        return self.down(activate(self._activation, self.up(x), self.training))
 
 
 class EncoderLayer(nn.Module):
@@ -74,9 +75,14 @@ class DecoderLayer(EncoderLayer):
         return self.mlp_norm(x + self.dropout(self.mlp(x)))
 
 
+def activate(name: str, x: mx.array, training: bool) -> mx.array:
+    """One of ACTIVATIONS."""
+    return gelu(x, training) if name == "gelu" else ACTIVATIONS[name](x)
+
+
 def seen(mask: mx.array | None) -> mx.array | None:
     """(B, S), true where there is a token, as attention takes it: (B, 1, 1, S)."""
     return None if mask is None else mask.astype(mx.bool_)[:, None, None]
 
 
-__all__ = ["ACTIVATIONS", "DecoderLayer", "EncoderLayer", "FeedForward", "Memory", "seen"]
+__all__ = ["ACTIVATIONS", "DecoderLayer", "EncoderLayer", "FeedForward", "Memory", "activate", "seen"]

@@ -4,8 +4,10 @@ characters  a token for each character that the text uses; another character is 
             as byte-pair encoding whose pairs join the bytes of one character, since that is what all clients
             read: onnxruntime-genai finds no blank in a plain list of characters
 bpe         byte-level byte-pair encoding (Sennrich et al., 2016; GPT-2's alphabet of bytes): any text
+wordpiece   BERT's (Devlin et al., 2019): words in small letters without accents, cut into pieces; what it does
+            not know is [UNK]. `train_wordpiece`
 
-Text comes back exactly: nothing is normalised, and no blank is added.
+Text of the first two comes back exactly: nothing is normalised, and no blank is added.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tokenizers import AddedToken, decoders, models, pre_tokenizers, trainers
+from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from tokenizers import Tokenizer as Backend
 
 from converters.storage import replacing_file
@@ -23,6 +25,7 @@ from edgevision.errors import UserError
 
 KINDS = ("characters", "bpe")
 END = "<|endoftext|>"  # ends a text; stands between two
+FRAME = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")  # BERT's special tokens, in the order of its table
 BYTES = 256  # the smallest alphabet that writes any text
 LARGEST = 100 * 2**20  # bytes of a tokenizer.json
 
@@ -42,19 +45,22 @@ class Tokenizer:
         self.end = backend.token_to_id(token_text(self.settings.get("eos_token")) or END)
         self._alphabet = _alphabet(backend)
 
-    def encode(self, text: str, special: bool = True) -> list[int]:
-        """The tokens of a text; `special` says whether `<|endoftext|>` in it is that token.
+    def encode(self, text: str, special: bool = True, framed: bool = False) -> list[int]:
+        """The tokens of a text; `special` says whether `<|endoftext|>` in it is that token, `framed` whether
+        what the tokenizer puts around a text is there too, as [CLS] and [SEP].
 
         Raises:
             UserError: a character has no token.
         """
-        return self.encode_batch([text], special)[0]
+        return self.encode_batch([text], special, framed)[0]
 
-    def encode_batch(self, texts: Sequence[str], special: bool = True) -> list[list[int]]:
+    def encode_batch(
+        self, texts: Sequence[str], special: bool = True, framed: bool = False
+    ) -> list[list[int]]:
         """The tokens of each text, as `encode`."""
         self.backend.encode_special_tokens = not special
         try:
-            found = self.backend.encode_batch_fast(list(texts), add_special_tokens=False)
+            found = self.backend.encode_batch_fast(list(texts), add_special_tokens=framed)
         except TypeError as error:
             raise UserError("the text is not valid Unicode: it holds half of a surrogate pair") from error
         finally:
@@ -74,6 +80,12 @@ class Tokenizer:
         if wrong is not None:
             raise UserError(f"token {wrong} is out of range: the tokenizer has {self.size:,}")
         return self.backend.decode(list(ids), skip_special_tokens=not special)
+
+    def special(self, name: str) -> int | None:
+        """The number of a special token by its name in the settings, as "mask_token"; None where there is
+        none."""
+        text = token_text(self.settings.get(name))
+        return None if text is None else self.backend.token_to_id(text)
 
     def save(self, folder: Path) -> None:
         """Write tokenizer.json and tokenizer_config.json."""
@@ -117,6 +129,30 @@ def train_tokenizer(
         "model_max_length": context,
         "clean_up_tokenization_spaces": False,
         **dict.fromkeys(("bos_token", "eos_token", "unk_token", "pad_token"), END),
+    }
+    return Tokenizer(backend, settings)
+
+
+def train_wordpiece(texts: Iterable[str], size: int, context: int) -> Tokenizer:
+    """A new tokenizer of `size` tokens, as BERT has it; `context` is written into its settings.
+
+    Raises:
+        UserError: there is no text.
+    """
+    backend = Backend(models.WordPiece(unk_token="[UNK]"))
+    backend.normalizer = normalizers.BertNormalizer(lowercase=True)
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    backend.decoder = decoders.WordPiece()
+    trainer = trainers.WordPieceTrainer(vocab_size=size, special_tokens=list(FRAME), show_progress=False)
+    backend.train_from_iterator(_told(texts), trainer)
+    ends = [(token, backend.token_to_id(token)) for token in ("[SEP]", "[CLS]")]
+    backend.post_processor = processors.BertProcessing(*ends)
+    names = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": context,
+        "model_input_names": ["input_ids", "token_type_ids", "attention_mask"],
+        **dict(zip(names, FRAME, strict=True)),
     }
     return Tokenizer(backend, settings)
 
@@ -226,4 +262,4 @@ def _told(texts: Iterable[str]) -> Iterator[str]:
         raise UserError("there is no text to learn tokens from")
 
 
-__all__ = ["END", "KINDS", "Tokenizer", "load_tokenizer", "token_text", "train_tokenizer"]
+__all__ = ["END", "KINDS", "Tokenizer", "load_tokenizer", "token_text", "train_tokenizer", "train_wordpiece"]
