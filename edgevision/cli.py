@@ -18,11 +18,13 @@ from edgevision.commands import (
     bench,
     caption,
     classify,
+    classify_text,
     compare,
     data,
     demo,
     evaluate,
     export,
+    fill_mask,
     filter,
     generate,
     inspect,
@@ -47,6 +49,8 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     caption.caption,
     generate.generate,
     translate.translate,
+    fill_mask.fill_mask,
+    classify_text.classify_text,
     filter.filter,
 )
 GROUPS: dict[str, typer.Typer] = {"app": apps.app, "data": data.data}

@@ -1,7 +1,7 @@
 """`edgevision compare`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -24,9 +24,7 @@ def compare(
     from json import dumps
 
     if any(run.glob("model*.safetensors")):
-        from edgevision.inference.language_agreement import language_agreement
-
-        result = language_agreement(run, artifact)
+        result = _texts_agree(run, artifact)
         typer.echo(dumps(result) if json else f"{artifact}: {result['told']}")
         if not result["ok"]:
             raise typer.Exit(1)
@@ -49,3 +47,14 @@ def compare(
             out.print(strip_escapes(line), markup=False)
     if not result["ok"]:
         raise typer.Exit(1)
+
+
+def _texts_agree(run: Path, artifact: Path) -> dict[str, Any]:
+    """`ok`, and what is `told`, of a model that reads or writes text."""
+    from edgevision.inference.encoding import encoder_agreement, is_encoder
+    from edgevision.inference.language_agreement import language_agreement
+    from edgevision.inference.translation import is_translator, translation_agreement
+
+    if is_translator(run):
+        return translation_agreement(run, artifact)
+    return encoder_agreement(run, artifact) if is_encoder(run) else language_agreement(run, artifact)

@@ -19,11 +19,12 @@ def list_sets() -> None:
     from edgevision.console import out, table
     from edgevision.data import DATA_SETS
     from edgevision.data.sources import locate
+    from edgevision.text.labelled import LABELLED_SETS
     from edgevision.text.pairs import PAIR_SETS
     from edgevision.text.sets import TEXT_SETS
 
     rows = []
-    for name, known in {**DATA_SETS, **TEXT_SETS, **PAIR_SETS}.items():
+    for name, known in {**DATA_SETS, **TEXT_SETS, **PAIR_SETS, **LABELLED_SETS}.items():
         where = (
             "drawn when used"
             if not known.sources
@@ -48,10 +49,11 @@ def get(
     from edgevision.console import console
     from edgevision.data import find
     from edgevision.data.download import get as fetch
+    from edgevision.text.labelled import LABELLED_SETS
     from edgevision.text.pairs import PAIR_SETS
     from edgevision.text.sets import TEXT_SETS
 
-    known = TEXT_SETS.get(name) or PAIR_SETS.get(name) or find(name)
+    known = {**TEXT_SETS, **PAIR_SETS, **LABELLED_SETS}.get(name) or find(name)
     if not known.sources:
         typer.echo(f"{name} is drawn by this package, there is nothing to get")
         return

@@ -22,7 +22,8 @@ def evaluate(
     json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
 ) -> None:
     """Accuracy and confusion matrix on the test pictures; of a language model, perplexity on held-out text;
-    of a captioner, BLEU, ROUGE-L and CIDEr; of a translator, BLEU.
+    of a captioner, BLEU, ROUGE-L and CIDEr; of a translator, BLEU; of an encoder of text, how many classes or
+    hidden words it tells.
 
     \b
     Examples:
@@ -31,12 +32,14 @@ def evaluate(
       edgevision evaluate runs/shakespeare
       edgevision evaluate runs/scenes
       edgevision evaluate runs/de-en --beams 4
+      edgevision evaluate exported/sst2
       edgevision evaluate exported/flickr8k --data flickr8k --beams 4 --meteor --page sentences.html
     """
     from json import dumps
 
     from edgevision.errors import UsageError
     from edgevision.inference.captioner import is_any_captioner
+    from edgevision.inference.encoding import is_encoder
     from edgevision.inference.translation import is_translator
     from edgevision.pretrained import is_language_model
 
@@ -50,6 +53,9 @@ def evaluate(
         return
     if beams is not None or page is not None or meteor:
         raise UsageError("--beams is for captioners and translators, --page and --meteor are for captioners")
+    if is_encoder(model):
+        _evaluate_encoder(model, data, json)
+        return
     if is_language_model(model):
         _evaluate_text(model, data, json)
         return
@@ -105,6 +111,16 @@ def _evaluate_translations(model: Path, data: str | None, beams: int, json: bool
     result = evaluate_translator(model, data, beams)
     told = f"{result['data']}, {result['pairs']:,} sentences, {beams} {'beam' if beams == 1 else 'beams'}"
     typer.echo(dumps(result) if json else f"{told}: BLEU {result['bleu']:.1f}")
+
+
+def _evaluate_encoder(model: Path, data: str | None, json: bool) -> None:
+    from json import dumps
+
+    from edgevision.inference.encoding import evaluate_encoder
+
+    result = evaluate_encoder(model, data)
+    of = f"{result['texts']:,} texts" if "texts" in result else f"{result['tokens']:,} hidden tokens"
+    typer.echo(dumps(result) if json else f"{result['data']}, {of}: accuracy {result['accuracy']:.1%}")
 
 
 def _evaluate_text(model: Path, data: str | None, json: bool) -> None:

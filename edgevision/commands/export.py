@@ -20,7 +20,8 @@ def export(
     context: Annotated[
         int | None,
         typer.Option(
-            help="Language models but for ONNX: tokens of the cache; default the model's, 2,048 at most."
+            help="Language models but for ONNX: tokens of the cache; default the model's, 2,048 at most. "
+            "Encoders of text: tokens of every text; default any number."
         ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace artefacts that are there.")] = False,
@@ -36,8 +37,10 @@ def export(
       edgevision export runs/shakespeare --to onnx --to coreml --out exported/shakespeare
       edgevision export runs/scenes --to onnx --to coreml --out exported/scenes
       edgevision export runs/de-en --to onnx --quantize int8 --out exported/de-en
+      edgevision export runs/sst2 --to onnx --to coreml --context 64 --out exported/sst2
       edgevision export Qwen3-0.6B-4bit --to coreml --context 1024 --out exported/qwen3
     """
+    from edgevision.inference.encoding import is_encoder
     from edgevision.inference.translation import is_translator
     from edgevision.jsonfiles import is_captioner
 
@@ -46,6 +49,9 @@ def export(
         return
     if is_translator(run):
         _export_translator(run, to, out, precision, force, quantize)
+        return
+    if is_encoder(run):
+        _export_encoder(run, to, out, precision, force, quantize, context)
         return
     if any(run.glob("model*.safetensors")):
         _export_text(run, to, out, precision, force, quantize, context)
@@ -89,6 +95,25 @@ def _export_translator(
 
     for path in export_translator(model, to, out, precision, force, quantize):
         result = translation_agreement(model, path, precision)
+        typer.echo(f"{path}: {result['told']}")
+        if not result["ok"] and quantize is None:
+            raise typer.Exit(1)
+
+
+def _export_encoder(
+    model: Path,
+    to: list[str],
+    out: Path,
+    precision: str | None,
+    force: bool,
+    quantize: str | None,
+    length: int | None,
+) -> None:
+    from edgevision.export_encoder import export_encoder
+    from edgevision.inference.encoding import encoder_agreement
+
+    for path in export_encoder(model, to, out, precision, force, quantize, length):
+        result = encoder_agreement(model, path, precision)
         typer.echo(f"{path}: {result['told']}")
         if not result["ok"] and quantize is None:
             raise typer.Exit(1)

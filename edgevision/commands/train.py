@@ -5,7 +5,9 @@ from typing import Annotated, Any
 
 import typer
 
-ModelArgument = Annotated[str, typer.Argument(help="lenet, cnn, vit, decoder_lm, captioner or translator.")]
+ModelArgument = Annotated[
+    str, typer.Argument(help="lenet, cnn, vit, decoder_lm, encoder_lm, captioner, translator.")
+]
 OutOption = Annotated[Path, typer.Option(help="Run folder to write.")]
 DataOption = Annotated[
     str | None,
@@ -104,6 +106,8 @@ def train(
       edgevision train decoder_lm --variant llama --data book.txt --tokenizer bpe --out runs/book
       edgevision train decoder_lm --batch auto --memory-limit 4G --tensorboard --out runs/text
       edgevision train translator --data multi30k --variant de-en --out runs/de-en
+      edgevision train encoder_lm --data wikitext2,multi30k,sst2 --out runs/encoder
+      edgevision train encoder_lm --variant classifier --data sst2 --from runs/encoder --out runs/sst2
       mlx.launch -n 2 -- edgevision train cnn --data cifar10 --out runs/cnn
     """
     from edgevision.errors import UsageError
@@ -131,10 +135,12 @@ def train(
         _refuse("decoder_lm", {"tokenizer": tokenizer, "context": context})
         what |= {"vocabulary": vocabulary, "start": start}
         _train_captions(what, recipe, settings or [], machine, place)
-    elif model == "translator":
-        _refuse("networks of pictures", of_pictures)
+    elif model in ("translator", "encoder_lm"):
+        from_run = {"start": start} if model == "encoder_lm" else {}
+        _refuse("networks of pictures", {**of_pictures, **({"from": None} if from_run else {})})
         _refuse("decoder_lm", {"tokenizer": tokenizer, "context": context})
-        _train_pairs(what | {"vocabulary": vocabulary}, recipe, settings or [], machine, place)
+        trains = _train_encoder if from_run else _train_pairs
+        trains(what | {"vocabulary": vocabulary} | from_run, recipe, settings or [], machine, place)
     elif model == "decoder_lm":
         _refuse("networks of pictures", of_pictures)
         _train_text({**what, **text}, recipe, settings or [], machine, place)
@@ -213,6 +219,23 @@ def _train_pairs(
     told = f"held-out loss {result['test_loss']:.3f}"
     if "test_bleu" in result:
         told += f", BLEU {result['test_bleu']:.1f}"
+    _tell(place["out"], told, result)
+
+
+def _train_encoder(
+    what: dict[str, Any],
+    recipe: dict[str, Any],
+    settings: list[str],
+    machine: dict[str, Any],
+    place: dict[str, Any],
+) -> None:
+    from edgevision.training.encoding import EncoderRecipe
+    from edgevision.training.encoding_run import train_encoder_run
+    from edgevision.training.recipe import settings_of
+
+    wishes = {**what, **recipe, **settings_of(settings, EncoderRecipe())}
+    result = train_encoder_run(wishes, **place, machine=_machine(machine))
+    told = f"held-out loss {result['test_loss']:.3f}, accuracy {result['test_accuracy']:.1%}"
     _tell(place["out"], told, result)
 
 

@@ -24,13 +24,14 @@ def translate(
     """
     from json import dumps
 
+    from edgevision.commands.lines import given_or_lines
     from edgevision.console import strip_escapes
     from edgevision.inference.translation import open_translator, stream
     from edgevision.inference.translation import translate as best
 
     writer = open_translator(model)
     found = []
-    for sentence in sentences or _lines():
+    for sentence in given_or_lines(sentences):
         if json:
             found.append({"sentence": sentence, "translation": best(writer, sentence, beams)})
         elif beams > 1:
@@ -41,16 +42,3 @@ def translate(
             typer.echo("")
     if json:
         typer.echo(dumps({"runtime": writer.runtime, "translations": found}))
-
-
-def _lines() -> list[str]:
-    """The lines of the standard input that hold something."""
-    import sys
-
-    from edgevision.errors import UserError
-
-    try:
-        text = sys.stdin.buffer.read().decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise UserError(f"the input is not UTF-8 at byte {error.start:,}") from error
-    return [line for line in text.splitlines() if line.strip()]

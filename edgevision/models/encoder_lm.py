@@ -36,7 +36,7 @@ class Config:
 
     vocabulary: int = 8000
     context: int = 128
-    layers: int = 4
+    layers: int = 3
     heads: int = 4
     width: int = 256
     hidden: int | None = None

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -114,10 +114,14 @@ def open_corpus(path: Path) -> Corpus:
     if path.is_dir():
         inside = (file for file in path.rglob("*") if file.is_file())
         files = sorted(f for f in inside if not any(p.startswith(".") for p in f.relative_to(path).parts))
-    sizes = [file.stat().st_size for file in files]
-    if not sum(sizes):
+    if not any(file.stat().st_size for file in files):
         raise UserError(f"{path} holds no text")
-    return Corpus(tuple(files), tuple(accumulate(sizes, initial=0)))
+    return open_files(files)
+
+
+def open_files(files: Sequence[Path]) -> Corpus:
+    """These files, one after the other."""
+    return Corpus(tuple(files), tuple(accumulate((file.stat().st_size for file in files), initial=0)))
 
 
 def sample(corpus: Corpus, end: int) -> Iterator[str]:
@@ -217,4 +221,4 @@ def held_out(corpus: Corpus, tokenizer: Tokenizer, start: int, end: int, length:
     return HeldOut(rows, counted, (end - start) / len(ids))
 
 
-__all__ = ["Corpus", "HeldOut", "Windows", "held_out", "open_corpus", "sample"]
+__all__ = ["Corpus", "HeldOut", "Windows", "held_out", "open_corpus", "open_files", "sample"]

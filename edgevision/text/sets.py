@@ -6,7 +6,7 @@ from pathlib import Path
 
 from edgevision.data.sources import DataSet, Source, checked
 from edgevision.errors import UserError
-from edgevision.text.corpus import Corpus, open_corpus
+from edgevision.text.corpus import Corpus, open_corpus, open_files
 
 TEXT_SETS = {
     data.name: data
@@ -25,6 +25,28 @@ TEXT_SETS = {
             ("https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/",),
             "public domain",
         ),
+        DataSet(
+            "wikitext2",
+            "articles of Wikipedia, validation and test parts of WikiText-2 (Merity et al., 2016)",
+            "wikitext2",
+            (
+                Source(
+                    "valid.txt",
+                    1_121_681,
+                    "f0737ed31fc1329026e95cb8b98e19c2a182c39c240ab909dc31abf2f8af58e8",
+                ),
+                Source(
+                    "test.txt",
+                    1_256_449,
+                    "d790b833ef8cf03a90db7bf1271b7520b83c45ce07ba3c1a9699df81e239eca0",
+                ),
+            ),
+            (
+                "https://raw.githubusercontent.com/pytorch/examples/77f55b912142/"
+                "word_language_model/data/wikitext-2/",
+            ),
+            "CC BY-SA",
+        ),
     )
 }
 
@@ -37,7 +59,7 @@ def find_text(name: str) -> Corpus:
     """
     if name in TEXT_SETS:
         known = TEXT_SETS[name]
-        return open_corpus(checked(known, known.sources[0]))
+        return open_files([checked(known, source) for source in known.sources])
     if not Path(name).exists():
         raise UserError(
             f"text {name!r} is not there",

@@ -4,8 +4,8 @@ characters  a token for each character that the text uses; another character is 
             as byte-pair encoding whose pairs join the bytes of one character, since that is what all clients
             read: onnxruntime-genai finds no blank in a plain list of characters
 bpe         byte-level byte-pair encoding (Sennrich et al., 2016; GPT-2's alphabet of bytes): any text
-wordpiece   BERT's (Devlin et al., 2019): words in small letters without accents, cut into pieces; what it does
-            not know is [UNK]. `train_wordpiece`
+wordpiece   BERT's (Devlin et al., 2019): words in small letters without accents, cut into pieces; what it
+            does not know is [UNK]. `train_wordpiece`
 
 Text of the first two comes back exactly: nothing is normalised, and no blank is added.
 """
@@ -145,8 +145,8 @@ def train_wordpiece(texts: Iterable[str], size: int, context: int) -> Tokenizer:
     backend.decoder = decoders.WordPiece()
     trainer = trainers.WordPieceTrainer(vocab_size=size, special_tokens=list(FRAME), show_progress=False)
     backend.train_from_iterator(_told(texts), trainer)
-    ends = [(token, backend.token_to_id(token)) for token in ("[SEP]", "[CLS]")]
-    backend.post_processor = processors.BertProcessing(*ends)
+    last, first = (("[SEP]", FRAME.index("[SEP]")), ("[CLS]", FRAME.index("[CLS]")))
+    backend.post_processor = processors.BertProcessing(last, first)
     names = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
     settings = {
         "tokenizer_class": "PreTrainedTokenizerFast",

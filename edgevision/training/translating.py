@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, ClassVar
 
 import mlx.core as mx
@@ -14,12 +13,11 @@ from edgevision.data.batches import Batch
 from edgevision.models import translator
 from edgevision.text.pairs import Pairs
 from edgevision.text.tokenizer import Tokenizer
+from edgevision.training.by_length import ByLength, padded
 from edgevision.training.group import Group
 from edgevision.training.recipe import Recipe
 from edgevision.training.step import Measured
 
-GRID = 8  # tokens; rows are as long as a multiple of it, so that a step is compiled for few sizes
-POOL = 32  # batches whose pairs are sorted by length together
 AT_ONCE = 100  # sentences that are measured together
 
 
@@ -63,18 +61,17 @@ class Translating:
         assert tokenizer.end is not None
         self._end = tokenizer.end
         self._rows, self._held_out = self._encoded(data), self._encoded(test)
-        self._lengths = np.array([(len(source), len(target)) for source, target in self._rows])
         self.per_step = min(recipe.batch_size, len(data))
-        self.per_epoch = len(data) // self.per_step
+        lengths = np.array([(len(source), len(target)) for source, target in self._rows])
+        self._order = ByLength(lengths, self.per_step, recipe.seed)
+        self.per_epoch = self._order.per_epoch
         self._group = Group()
         self._group.check_batch(self.per_step)
-        self._order = lru_cache(2)(self._sorted)
 
     def at(self, step: int) -> Batch:
         """int32 tokens (B, S) and (B, L + 1), -1 where there is none."""
-        epoch, index = divmod(step, self.per_epoch)
-        chosen = self._order(epoch)[index]
-        source, target = (_padded([self._rows[i][side] for i in chosen]) for side in (0, 1))
+        chosen = self._order.at(step)
+        source, target = (padded([self._rows[i][side] for i in chosen]) for side in (0, 1))
         part = slice(self._group.number, None, self._group.size)  # of what all processes compute together
         return source[part], target[part]
 
@@ -94,7 +91,7 @@ class Translating:
         order = np.argsort([len(target) for _, target in self._held_out], kind="stable")
         for start in range(0, len(order), AT_ONCE):
             chosen = order[start : start + AT_ONCE]
-            rows = [_padded([self._held_out[i][side] for i in chosen]) for side in (0, 1)]
+            rows = [padded([self._held_out[i][side] for i in chosen]) for side in (0, 1)]
             loss = _loss(model, mx.array(rows[0]), mx.array(rows[1]))
             total, parts = total + float(np.array(loss)) * len(chosen), parts + len(chosen)
         found: dict[str, Any] = {"loss": total / parts}
@@ -113,18 +110,6 @@ class Translating:
         sides = [self._tokenizer.encode_batch(list(side)) for side in (pairs.source, pairs.target)]
         return [(a[:longest], [end, *b[:longest], end]) for a, b in zip(*sides, strict=True)]
 
-    def _sorted(self, epoch: int) -> list[np.ndarray]:
-        """The pairs of each step of an epoch: those of a step are about equally long."""
-        random = np.random.default_rng((self._recipe.seed, epoch))
-        order = random.permutation(len(self._rows))[: self.per_epoch * self.per_step]
-        steps = []
-        for start in range(0, len(order), POOL * self.per_step):
-            pool = order[start : start + POOL * self.per_step]
-            keys = -(-self._lengths[pool] // GRID)
-            pool = pool[np.lexsort((self._lengths[pool, 0], keys[:, 0], keys[:, 1]))]
-            steps += np.split(pool, len(pool) // self.per_step)
-        return [steps[i] for i in random.permutation(len(steps))]
-
 
 def translations(
     model: translator.Model, tokenizer: Tokenizer, sentences: tuple[str, ...], longest: int
@@ -135,7 +120,7 @@ def translations(
     written = [""] * len(sentences)
     for start in range(0, len(order), AT_ONCE):
         chosen = order[start : start + AT_ONCE]
-        rows = mx.array(_padded([encoded[i] for i in chosen]))
+        rows = mx.array(padded([encoded[i] for i in chosen]))
         found = model.write(mx.maximum(rows, 0), rows >= 0, longest)
         for index, ids in zip(chosen, found, strict=True):
             written[index] = tokenizer.decode(ids).strip()
@@ -149,15 +134,6 @@ def bleu(written: list[str], known: tuple[str, ...]) -> float | None:
     except ImportError:
         return None
     return round(BLEU().corpus_score(written, [list(known)]).score, 2)
-
-
-def _padded(rows: list[list[int]]) -> np.ndarray:
-    """int32 (B, a multiple of GRID), -1 at the end of the shorter ones."""
-    width = max(1, -(-max(map(len, rows)) // GRID)) * GRID
-    found = np.full((len(rows), width), -1, np.int32)
-    for row, ids in zip(found, rows, strict=True):
-        row[: len(ids)] = ids
-    return found
 
 
 def _loss(model: translator.Model, source: mx.array, target: mx.array, smoothing: float = 0.0) -> mx.array:
