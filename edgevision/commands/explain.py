@@ -8,10 +8,13 @@ import typer
 
 def explain(
     model: Annotated[
-        Path, typer.Argument(help="Run folder, or a language model's folder that mlx-lm loads.")
+        Path, typer.Argument(help="Run folder, or one of a language model (mlx-lm), BERT or Marian.")
     ],
     text: Annotated[
-        str | None, typer.Option(help="Language models: sentence to look at, 48 tokens at most.")
+        str | None, typer.Option(help="Models of text: sentence to look at, 48 tokens at most.")
+    ] = None,
+    translation: Annotated[
+        str | None, typer.Option(help="Translators: what the sentence becomes; default: what they write.")
     ] = None,
     picture: Annotated[
         Path | None, typer.Option(help="Networks of pictures: file to look at; default: a test picture.")
@@ -23,12 +26,14 @@ def explain(
 ) -> None:
     """Draw what a model has learnt and looks at, and show it in the run's report.
 
-    Of a language model the attention of every layer and head, and the causal mask; of a ViT how alike its
+    Of a language model or an encoder the attention of every layer and head, and the mask; of a translator
+    encoder, decoder and cross-attention with their three masks side by side; of a ViT how alike its
     position embeddings are, the filters of its patches, and attention rollout; of a CNN filters and maps.
 
     \b
     Examples:
       edgevision explain runs/shakespeare --text "To be, or not to be" --out explained
+      edgevision explain runs/de-en --text "Ein Hund läuft durch den Schnee."
       edgevision explain runs/vit --picture photo.jpg
       edgevision explain runs/lenet
     """
@@ -36,19 +41,29 @@ def explain(
 
     from edgevision.console import strip_escapes
     from edgevision.errors import UsageError
+    from edgevision.inference.encoding import is_encoder
+    from edgevision.inference.translation import is_translator
     from edgevision.pretrained import is_language_model
 
-    if is_language_model(model):
-        from edgevision.inference.explain_language import explain_language
+    reads = is_translator(model) or is_encoder(model) or is_language_model(model)
+    if translation is not None and not is_translator(model):
+        raise UsageError("--translation is for translators")
+    if reads and (text is None or picture is not None):
+        raise UsageError("this model looks at a sentence", hint="give one, --text")
+    if text is not None and not reads:
+        raise UsageError("this model looks at pictures", hint="give one, --picture")
+    folder = out or model / "explained"
+    if is_translator(model):
+        from edgevision.report.explained_translation import explain_translator
 
-        if text is None or picture is not None:
-            raise UsageError("a language model looks at a sentence", hint="give one, --text")
-        found = explain_language(model, text, out or model / "explained")
+        found = explain_translator(model, text or "", translation, folder)
+    elif reads:
+        from edgevision.inference.explain_language import explain_encoder, explain_language
+
+        found = (explain_encoder if is_encoder(model) else explain_language)(model, text or "", folder)
     else:
         from edgevision.report.explained import explain_picture_run
 
-        if text is not None:
-            raise UsageError("this model looks at pictures", hint="give one, --picture")
         found = {"looks": [], **explain_picture_run(model, picture, out)}
     if json:
         typer.echo(dumps(found))

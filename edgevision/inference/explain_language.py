@@ -1,4 +1,4 @@
-"""`edgevision explain` for language models: attention maps and the causal mask of a sentence."""
+"""`edgevision explain` for language models and encoders: attention maps and the mask of a sentence."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from converters.storage import claim
 from edgevision import pretrained
 from edgevision.errors import UserError
 from edgevision.inference.attention_maps import SHOWN, attention_maps, draw_maps, draw_mask, strongest
+from edgevision.inference.encoding import MlxEncoder, encoder_tokens
+from edgevision.text.tokenizer import Tokenizer
 
 PICTURES = ("attention.png", "mask.png")
 
@@ -22,17 +24,35 @@ def explain_language(path: Path, text: str, out: Path) -> dict[str, Any]:
     """
     loaded = pretrained.load(path)
     ids = loaded.tokenizer.encode(text)
-    if not 1 < len(ids) <= min(SHOWN, loaded.context):
+    most = min(SHOWN, loaded.context)
+    if not 1 < len(ids) <= most:
         raise UserError(
-            f"the text has {len(ids)} tokens, 2 to {min(SHOWN, loaded.context)} can be shown",
-            hint="give another sentence",
+            f"the text has {len(ids)} tokens, 2 to {most} can be shown", hint="give another sentence"
         )
-    tokens = [loaded.tokenizer.decode([one], special=True) for one in ids]
-    maps = attention_maps(loaded.model, ids)
+    return _drawn(loaded.model, loaded.tokenizer, ids, out)
+
+
+def explain_encoder(path: Path, text: str, out: Path) -> dict[str, Any]:
+    """The same of an encoder, in which every token sees all of them, [CLS] and [SEP] too.
+
+    Raises:
+        UserError: the folder holds no weights, or the text is empty or longer than can be shown.
+    """
+    encoder = MlxEncoder(path)
+    ids = encoder_tokens(encoder, text)
+    if len(ids) > SHOWN:
+        raise UserError(f"the text has {len(ids)} tokens, {SHOWN} can be shown", hint="give another sentence")
+    return _drawn(encoder.loaded.model, encoder.tokenizer, ids, out, full=True)
+
+
+def _drawn(model: Any, tokenizer: Tokenizer, ids: list[int], out: Path, full: bool = False) -> dict[str, Any]:
+    """`full`: whether tokens see later ones."""
+    tokens = [tokenizer.decode([one], special=True) for one in ids]
+    maps = attention_maps(model, ids)
     out.mkdir(parents=True, exist_ok=True)
     claim(out, list(PICTURES))
     draw_maps(tokens, maps, out / "attention.png")
-    draw_mask(tokens, out / "mask.png")
+    draw_mask(tokens, out / "mask.png", full)
     looks = [
         {
             "token": tokens[row + 1],
@@ -41,9 +61,9 @@ def explain_language(path: Path, text: str, out: Path) -> dict[str, Any]:
             "layer": layer + 1,
             "head": head + 1,
         }
-        for row, (layer, head, column, weight) in enumerate(strongest(maps))
+        for row, (layer, head, column, weight) in enumerate(strongest(maps, full))
     ]
     return {"tokens": tokens, "pictures": [str(out / name) for name in PICTURES], "looks": looks}
 
 
-__all__ = ["explain_language"]
+__all__ = ["explain_encoder", "explain_language"]

@@ -219,10 +219,12 @@ def evaluate_translator(path: Path, data: str | None, beams: int = 1) -> dict[st
 
 
 __all__ = [
+    "MlxWriter",
     "Writer",
     "evaluate_translator",
     "is_translator",
     "open_translator",
+    "source_tokens",
     "stream",
     "translate",
     "translation_agreement",
