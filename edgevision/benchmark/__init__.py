@@ -35,6 +35,10 @@ def measure() -> Iterator[tuple[str, dict[str, str]]]:
                     figures = beside_coremltools.compared(cases()[title](), folder)
                     yield f"{title}, beside coremltools", figures
             yield "ViT-Ti/16 and the limit of this machine", products_alone(folder)
+        if find_spec("torch") and find_spec("transformers"):
+            from edgevision.benchmark import encoder
+
+            yield encoder.TITLE, encoder.encoding_figures(folder / "encoder")
         if find_spec("coreai"):
             from edgevision.benchmark import core_ai
 
