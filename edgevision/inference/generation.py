@@ -14,6 +14,7 @@ import numpy as np
 
 from edgevision.errors import UserError
 from edgevision.inference.sampling import Sampler, Sampling
+from edgevision.text.growing import GrowingText
 from edgevision.text.tokenizer import Tokenizer
 
 
@@ -134,7 +135,7 @@ def _pieces(
     engine, began = writer.start(), time.perf_counter()
     logits = engine(ids)
     longest = max(map(len, stop), default=0)
-    shown = 0
+    shown, growing = 0, GrowingText(writer.tokenizer)
     for count in range(limit):
         token = sampler.choose(logits, ids + record.tokens)
         if count == 0:
@@ -149,7 +150,7 @@ def _pieces(
                 hint="take the tokenizer.json that belongs to the model",
             )
         record.tokens.append(token)
-        text = writer.tokenizer.decode(record.tokens)
+        text = growing.add(token)
         record.step_seconds = time.perf_counter() - began
         found = min((place for s in stop if (place := text.find(s)) >= 0), default=-1)
         if found >= 0:
