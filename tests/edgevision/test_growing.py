@@ -51,10 +51,9 @@ def test_it_is_the_text_of_all_tokens(name, data):
 def test_characters_of_several_bytes_come_whole(name):
     tokenizer = TOKENIZERS[name]
     growing = GrowingText(tokenizer)
-    for token in tokenizer.encode(TEXT * 5):
-        text = growing.add(token)
-        assert text == tokenizer.decode(growing.tokens)
-    assert text == TEXT * 5
+    texts = [growing.add(token) for token in tokenizer.encode(TEXT * 5)]
+    assert texts[-1] == TEXT * 5
+    assert texts == [tokenizer.decode(growing.tokens[: end + 1]) for end in range(len(texts))]
 
 
 def test_bytes_that_are_no_character_take_those_before_them_along():
@@ -74,8 +73,7 @@ def test_only_the_tail_is_decoded(name, monkeypatch):
     monkeypatch.setattr(tokenizer, "decode", lambda ids: lengths.append(len(ids)) or whole(ids))
     growing = GrowingText(tokenizer)
     tokens = tokenizer.encode(TEXT * 20) if name != "llama" else [1, 2, *(9 + b for b in "€".encode())] * 200
-    for token in tokens:
-        text = growing.add(token)
+    texts = [growing.add(token) for token in tokens]
     assert len(tokens) > 500
     assert max(lengths) < 3 * LEAD
-    assert text == whole(tokens)
+    assert texts[-1] == whole(tokens)
