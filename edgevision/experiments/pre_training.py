@@ -1,4 +1,4 @@
-"""What pre-training is worth: film reviews told apart by a bag of words, and by an encoder with and without it.
+"""What pre-training is worth: film reviews by a bag of words, and by an encoder with and without it.
 
     edgevision train encoder_lm --out runs/encoder
     edgevision train encoder_lm --variant classifier --from runs/encoder --out runs/sst2
@@ -34,7 +34,7 @@ BAG = EncoderRecipe(
 
 
 class BagOfWords(nn.Module):
-    """Logistic regression on how often each token is there: tokens (B, L) and mask (B, L) to logits (B, C)."""
+    """Logistic regression on how often each token is there: tokens and mask (B, L) to logits (B, C)."""
 
     def __init__(self, vocabulary: int, classes: int):
         super().__init__()
@@ -79,11 +79,11 @@ def page(name: str, count: int, tested: int, rows: dict[str, Any], encoder: dict
         "# What pre-training is worth",
         "",
         f"Film reviews, negative or positive: {name}, {count:,} sentences and phrases to learn from, the",
-        f"{tested:,} of its test. The encoder is `encoder_lm`, {sizes['layers']} layers, {sizes['width']} wide.",
+        f"{tested:,} of its test. The encoder: {sizes['layers']} layers, {sizes['width']} wide.",
         f"Pre-training is guessing hidden words of {encoder['data']} (no label is looked",
         f"at) in {passes} passes, {before['seconds'] / 60:.0f} minutes, after which it guesses",
-        f"{before['test_accuracy']:.1%} of the hidden tokens of held-out text. Both encoders are tuned by the",
-        "same recipe and seed; the weights are those of the last step, nothing was chosen by the test.",
+        f"{before['test_accuracy']:.1%} of the hidden tokens of held-out text. Both encoders are tuned by",
+        "the same recipe and seed; the weights are those of the last step, nothing was chosen by the test.",
         "",
         "| model | accuracy | training |",
         "|---|---|---|",

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from edgevision.benchmark.captions import captioning_figures
+from edgevision.benchmark.encoder import encoding_figures
 from edgevision.benchmark.training import CASES, recipe_for, steps
 from edgevision.benchmark.translation import translation_figures
 
@@ -45,3 +46,13 @@ def test_translations_beside_others_are_the_same(tmp_path):
     found = translation_figures(tmp_path, rounds=1)
     assert list(found) == ["transformers.js", "transformers and PyTorch"]
     assert all("x its speed" in told or "not compared" in told for told in found.values())
+
+
+def test_encoders_beside_pytorch_compute_the_same(tmp_path):
+    pytest.importorskip("transformers")
+    found = encoding_figures(tmp_path / "encoder", rounds=1, layers=1)
+    apart = {name: float(row.split("; ")[2].removesuffix(" apart")) for name, row in found.items()}
+    assert apart.keys() == {"any length", "this length", "int8, any length"}
+    assert apart["any length"] < 1e-5
+    assert apart["this length"] < 1e-5
+    assert apart["int8, any length"] < 0.05

@@ -11,6 +11,7 @@ from mlx.utils import tree_map
 from edgevision import pretrained_encoder
 from edgevision.cli import main
 from edgevision.errors import UserError
+from edgevision.experiments import pre_training
 from edgevision.inference.encoding import embed, open_encoder
 from edgevision.models import encoder_lm
 from edgevision.text.labelled import load_labelled, read_labelled
@@ -138,6 +139,11 @@ def test_a_pre_training_and_a_fine_tuning(labelled, tmp_path, capsys):
     (mask,) = json.loads(capsys.readouterr().out)["texts"][0]["masks"]
     assert len(mask) == 3
     assert mask[0]["probability"] >= mask[1]["probability"]
+    table = pre_training.run(tmp_path / "e", tmp_path / "c", tmp_path / "c", tmp_path / "docs", steps=100)
+    assert table["bag of words"]["test_accuracy"] > 0.9
+    page = (tmp_path / "docs" / "pre-training.md").read_text()
+    assert f"| bag of words | {table['bag of words']['test_accuracy']:.1%} |" in page
+    assert "+0.0 points" in page
     transformers = pytest.importorskip("transformers")
     theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "c")
     assert theirs("A lovely film")["input_ids"] == open_encoder(tmp_path / "c").tokenizer.encode(
