@@ -124,10 +124,10 @@ def label_tokens(axes: Any, rows: Sequence[str], columns: Sequence[str] | None =
     axes.set_yticks(range(len(beside)), beside, fontsize=6)
 
 
-def save_figure(figure: Any, path: Path, dots: int = 100) -> None:
-    """A figure as a PNG file with so many dots per inch."""
+def save_figure(figure: Any, path: Path, dots: int = 100, tight: bool = False) -> None:
+    """A figure as a PNG file with so many dots per inch; `tight`: as large as what is on it."""
     with replacing_file(path) as new:
-        figure.savefig(new, dpi=dots, format="png")
+        figure.savefig(new, dpi=dots, format="png", bbox_inches="tight" if tight else None)
 
 
 __all__ = [

@@ -124,19 +124,20 @@ def draw_three(kinds: Sequence[Attention], path: Path) -> None:
             label_tokens(axes, kind.rows, kind.columns)
         _draw_mask(figure.add_subplot(grid[layers, column]), kind.mask, "its mask")
         label_tokens(figure.axes[-1], kind.padded_rows, kind.padded_columns)
-    save_figure(figure, path, 140)
+    save_figure(figure, path, 140, tight=True)
 
 
 def draw_masks(source: Sequence[str], target: Sequence[str], path: Path) -> None:
-    """The three masks of a pair of sentences, side by side, the source with padding behind it."""
-    there = [*source, *[PAD] * PADDING]
-    sides = ((there, there), (target, target), (target, there))
-    figure = new_figure(
-        4.5 + SIDE * (2 * len(there) + len(target)), 1.6 + SIDE * max(len(there), len(target))
-    )
+    """The three masks of a pair of sentences side by side: of the source, as if it were padded, and of the
+    start token and the translation."""
+    there, written = [*source, *[PAD] * PADDING], [*target[1:], "[end]"]
+    sides = ((there, there), (target, target), (written, there))
+    wide = [len(columns) for _, columns in sides]
+    figure = new_figure(4.5 + SIDE * sum(wide), 2.2 + SIDE * max(wide))
+    grid = figure.add_gridspec(1, 3, width_ratios=wide)
     titles = ("encoder: all see all", "decoder: causal", "cross: all of the source")
     for index, mask in enumerate(three_masks(len(source), len(target))):
-        axes = figure.add_subplot(1, 3, index + 1)
+        axes = figure.add_subplot(grid[0, index])
         _draw_mask(axes, mask, titles[index])
         label_tokens(axes, *sides[index])
     save_figure(figure, path, 140)
