@@ -13,6 +13,7 @@ B: batch, L: tokens of this call, P: tokens before it.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ import mlx.core as mx
 import numpy as np
 
 import converters as cv
-from converters import Spec
+from converters import Dim, Spec
 from converters.storage import claim, replacing_file
 from edgevision.decoder import GrowingCache, StatelessDecoder
 from edgevision.errors import UsageError, UserError
@@ -63,13 +64,13 @@ class ClientDecoder(StatelessDecoder):
 
     def __init__(self, model: Any):
         super().__init__(model)
-        self.positioned = isinstance(model, decoder_lm.Model)
+        self.positioned = isinstance(model, decoder_lm.Model) and model.config.style == "gpt2"
         if not all(isinstance(slot.part, str) for slot in self.slots):
             raise UserError(
                 "the model keeps more than keys and values, which the clients of a folder cannot name",
                 hint="converters.capture with edgevision.decoder.StatelessDecoder converts it",
             )
-        self.dims = {"past_sequence_length": cv.Dim(0)}
+        self.dims = {"past_sequence_length": Dim(0)}
 
     @property
     def inputs(self) -> dict[str, Spec]:
@@ -171,6 +172,7 @@ def to_onnx_folder(
         states=decoder.states,
         module=loaded.model,
     )
+    graph = graph.replace(dims=_bounded(graph.dims, loaded.context))
     name = ONNX_NAMES[quantize or precision or "float32"]
     claim(folder, [f"onnx/{name}", *FILES])
     metadata = {"task": "text-generation", "source": _source(loaded)}
@@ -181,6 +183,13 @@ def to_onnx_folder(
     path = cv.convert(graph, folder / "onnx" / name, overwrite=overwrite, **options)
     write_files(loaded, folder)
     return path
+
+
+def _bounded(dims: Mapping[str, Dim], context: int) -> dict[str, Dim]:
+    """The bounds that the longest text gives: tables of positions end there."""
+    highest = {"past_sequence_length": context - 1, "sequence_length": context}
+    known = {name: Dim(dims[name].low, high) for name, high in highest.items() if name in dims}
+    return {**dims, **known}
 
 
 def to_package(

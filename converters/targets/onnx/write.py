@@ -21,6 +21,7 @@ from converters.storage import replacing_file, replacing_folder
 from converters.targets.onnx import residuals
 from converters.targets.onnx.kernels import with_kernels
 from converters.targets.onnx.protobuf import stored, tensor_header, write_external, write_inline
+from converters.targets.onnx.rotations import needed
 from converters.targets.onnx.rows import in_rows
 from converters.targets.onnx.rules import RULES
 from converters.targets.onnx.writer import Writer
@@ -79,7 +80,10 @@ def build(graph: Graph, options: Options, name: str) -> tuple[ModelProto, dict[s
     writer = Writer(graph, options.opset, options.runtime, exact=options.quantize is None)
     norms = residuals.joined(graph) if options.runtime == "onnxruntime" else {}
     together = set(norms.values())
+    wanted = needed(graph, {node: (*given.values, *node.inputs[3:]) for node, given in writer.read.items()})
     for node in graph.nodes:
+        if writer.read and node not in wanted:
+            continue
         if node in norms:
             residuals.emit(writer, node, norms[node])
         elif node not in together:

@@ -12,6 +12,7 @@ from converters.dtypes import numpy_dtype
 from converters.errors import ShapeError
 from converters.graph import Graph, Node, Value, isolated
 from converters.sizes import AnySize, Monomial, Shape, Size, is_static
+from converters.targets.onnx.rotations import operands
 
 ELEMENT_TYPES = {
     "float32": TensorProto.FLOAT,
@@ -32,6 +33,7 @@ class Writer:
         runtime: None, or "onnxruntime" where com.microsoft ops may be used.
         exact: whether products with codes keep their other operand as it is.
         roomy: inputs whose buffers may have room behind the tokens that they hold.
+        read: what the attentions that append to them read.
     """
 
     def __init__(self, graph: Graph, opset: int, runtime: str | None = None, exact: bool = True):
@@ -45,9 +47,9 @@ class Writer:
         self._solving: set[str] = set()
         self._sizes: dict[AnySize | tuple[str, Monomial], str] = {}
         self._once: dict[Any, str] = {}
-        self.roomy = frozenset(
-            value.name for node in graph.nodes if self.shares_caches(node) for value in node.inputs[3:5]
-        )
+        appending = [node for node in graph.nodes if self.shares_caches(node)]
+        self.roomy = frozenset(value.name for node in appending for value in node.inputs[3:5])
+        self.read = operands(graph, appending)
         for value, array in graph.constants.items():
             self.initializers[self.names[value]] = array
 

@@ -54,22 +54,15 @@ def _multi_head(w: Writer, node: Node) -> None:
 
 
 def _cached(w: Writer, node: Node) -> None:
-    q, k, v, keys, values, *masks = node.inputs
-    outputs = [w.name(value) for value in node.outputs]
-    names = [w.name(value) for value in (q, k, v, keys, values)]
+    q, _, _, keys, values, *masks = node.inputs
+    outputs, past = [w.name(value) for value in node.outputs], [w.name(keys), w.name(values)]
     bias = _biases(w, q, node.outputs[1], masks)
-    portable = [*names[:3], *(bias or [""]), *names[3:]]
     if not w.shares_caches(node):
-        w.give("Attention", portable, outputs, **_attributes(node))
+        names = [w.name(value) for value in node.inputs[:3]]
+        w.give("Attention", [*names, *(bias or [""]), *past], outputs, **_attributes(node))
         return
-    heads, groups = node.attrs["heads"]
-    options = {"num_heads": heads, "kv_num_heads": groups, "scale": float(node.attrs["scale"])}
-    grouped = [
-        *names,
-        *_lengths(w, q.shape[0], node.outputs[1].shape[2]),
-        *(["", "", "", *bias] if bias else []),
-    ]
     batch, length = q.shape[0], q.shape[1]
+    grouped, options = _grouped(w, node, bias)
     if 1 in (batch, length):
         w.give("GroupQueryAttention", grouped, outputs, domain="com.microsoft", **options)
         return
@@ -79,10 +72,50 @@ def _cached(w: Writer, node: Node) -> None:
         return w.node("GroupQueryAttention", *grouped, outputs=3, domain="com.microsoft", **options)
 
     def copied() -> list[str]:
-        return w.node("Attention", *portable, outputs=3, **_attributes(node))
+        names = _apart(w, node)
+        return w.node("Attention", *names, *(bias or [""]), *past, outputs=3, **_attributes(node))
 
     then, other = (w.subgraph(emit.__name__, emit, node.outputs) for emit in (copied, in_place))
     w.give("If", [many], outputs, then_branch=then, else_branch=other)
+
+
+def _grouped(w: Writer, node: Node, bias: list[str]) -> tuple[list[str], dict[str, Any]]:
+    """What GroupQueryAttention reads, and its attributes."""
+    given, (heads, groups) = w.read[node], node.attrs["heads"]
+    names = [w.name(value) for value in given.values]
+    options = {"num_heads": heads, "kv_num_heads": groups, "scale": float(node.attrs["scale"])}
+    tables = ["", ""]
+    if given.tables is not None:
+        tables = [w.constant(table, name="rotations") for table in given.tables]
+        options |= {"do_rotary": 1, "rotary_interleaved": int(given.neighbours)}
+    lengths = _lengths(w, node.inputs[0].shape[0], node.outputs[1].shape[2])
+    operands = [*names, *[""] * (3 - len(names)), *map(w.name, node.inputs[3:5]), *lengths]
+    if bias:
+        operands += [*tables, "", *bias]
+    elif given.tables is not None:
+        operands += tables
+    return operands, options
+
+
+def _apart(w: Writer, node: Node) -> list[str]:
+    """Queries, keys and values split and rotated, inside a branch."""
+    given, shapes = w.read[node], [value.shape for value in node.inputs[:3]]
+    names = [w.name(value) for value in given.values]
+    if len(names) == 1:
+        sizes = w.int64([int(shape[2]) for shape in shapes])  # type: ignore[arg-type]
+        names = w.node("Split", names[0], sizes, outputs=3, axis=2)
+    if given.tables is None:
+        return names
+    whole, length = w.size(node.outputs[1].shape[2]), w.size(shapes[0][1])
+    rows = [w.node("Sub", whole, length, name="past"), whole, w.int64([0])]
+    texts = w.node("Shape", names[0], end=2)
+    shape = w.node("Concat", texts, w.int64([given.tables[0].shape[1]]), axis=0)
+    tables = [w.node("Slice", w.constant(table, name="rotations"), *rows) for table in given.tables]
+    tables = [w.node("Expand", table, shape) for table in tables]
+    options = {"interleaved": int(given.neighbours)}
+    for index, heads in enumerate(node.attrs["heads"]):
+        names[index] = w.node("RotaryEmbedding", names[index], *tables, num_heads=heads, **options)
+    return names
 
 
 def _lengths(w: Writer, batch: AnySize, whole: AnySize) -> list[str]:
