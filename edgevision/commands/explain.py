@@ -41,16 +41,22 @@ def explain(
 
     from edgevision.console import strip_escapes
     from edgevision.errors import UsageError
+    from edgevision.inference.captioner import is_any_captioner
     from edgevision.inference.encoding import is_encoder
     from edgevision.inference.translation import is_translator
     from edgevision.pretrained import is_language_model
 
+    if is_any_captioner(model):
+        raise UsageError(
+            "a captioner shows where it looks while it writes",
+            hint="edgevision caption RUN PICTURE --explain FILE",
+        )
     reads = is_translator(model) or is_encoder(model) or is_language_model(model)
     if translation is not None and not is_translator(model):
         raise UsageError("--translation is for translators")
     if reads and (text is None or picture is not None):
         raise UsageError("this model looks at a sentence", hint="give one, --text")
-    if text is not None and not reads:
+    if text is not None and not reads and model.exists():
         raise UsageError("this model looks at pictures", hint="give one, --picture")
     folder = out or model / "explained"
     if is_translator(model):

@@ -89,6 +89,9 @@ def test_explain_draws_where_it_looked(run, capfd, tmp_path):
     maps = attention_maps(writer, array, tokens)
     assert maps.shape == (len(tokens) - 1, 8, 8)
     np.testing.assert_allclose(maps.sum(axis=(1, 2)), 1, atol=1e-5)
+    code, _, err = outcome(capfd, "explain", run / "run", "--text", "a")
+    assert code == 2
+    assert "edgevision caption RUN PICTURE --explain" in err
 
 
 def test_dense_finds_each_object_once(run, capfd, tmp_path):
