@@ -82,16 +82,16 @@ def agrees(step, session, batch, past, length, **more):
         np.testing.assert_allclose(found, np.array(wanted), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(("traditional", "first"), [(False, 0), (True, 0), (False, 3)])
-def test_the_attention_rotates(traditional, first, tmp_path):
-    step = Step(traditional, first=first)
+@pytest.mark.parametrize("first", [0, 3])
+def test_the_attention_rotates(first, tmp_path):
+    step = Step(first=first)
     graph, session = written(step, tmp_path)
     outside = {node.op_type for node in graph.node}
     assert not outside & {"RotaryEmbedding", "Split", "Cos", "Sin"}
     (attention,) = (node for node in nodes_in(graph) if node.op_type == "GroupQueryAttention")
     given = {attribute.name: attribute.i for attribute in attention.attribute}
     assert given["do_rotary"] == 1
-    assert given["rotary_interleaved"] == traditional
+    assert not given.get("rotary_interleaved")  # which browsers' GPUs refuse
     assert list(attention.input[1:3]) == ["", ""]
     for batch, past, length in ((1, 0, 1), (1, 0, 7), (1, 5, 1), (1, 31, 1), (1, 3, 4), (3, 0, 5), (3, 4, 1)):
         agrees(step, session, batch, past, length)
@@ -117,10 +117,11 @@ def test_more_tokens_than_the_tables_hold_are_an_error(tmp_path):
         (Step(told=True), SIZES),  # an input says where the text is
         (Step(times=2), SIZES),  # the cache counts twice
         (Step(apart=True), SIZES),  # keys by other places than queries
+        (Step(traditional=True), SIZES),  # neighbours make the pairs
         (Step(width=8), SIZES),  # a half of each head
         (Step(), {}),  # no longest text is known
     ],
-    ids=["told", "twice", "apart", "half", "open"],
+    ids=["told", "twice", "apart", "neighbours", "half", "open"],
 )
 def test_other_rotations_stay_apart(step, dims, tmp_path):
     graph, session = written(step, tmp_path, dims)

@@ -6,7 +6,8 @@
 
 Its rotation is that of the place in the cache, so this holds where the tables say the same: what computes
 them is run at several sizes, and must give rows P to P + L of one table. Where they depend on an input, such
-as positions that a caller gives, or where no longest text is known, the graph stays as it is.
+as positions that a caller gives, or where no longest text is known, the graph stays as it is; also where
+neighbours make the pairs, which onnxruntime's kernel for browsers' GPUs refuses.
 
 B: batch, L: tokens of this call, P: tokens before it, D: size of a head.
 """
@@ -27,6 +28,9 @@ MOST_BYTES = 2**24  # of one table; with longer ones the file would grow more th
 MOST_NODES = 40
 
 
+Tables = tuple[np.ndarray, np.ndarray]
+
+
 @dataclass(frozen=True)
 class Operands:
     """What onnxruntime's attention reads in place of the queries, keys and values.
@@ -34,15 +38,10 @@ class Operands:
     Attributes:
         values: these three, not yet rotated, or the one value that was split into them.
         tables: cosines and sines (T, D / 2) by place in the cache; None where nothing is rotated.
-        neighbours: whether neighbours make the pairs.
     """
 
     values: tuple[Value, ...]
-    tables: tuple[np.ndarray, np.ndarray] | None = None
-    neighbours: bool = False
-
-
-Tables = tuple[np.ndarray, np.ndarray]
+    tables: Tables | None = None
 
 
 def operands(graph: Graph, attentions: Iterable[Node]) -> dict[Node, Operands]:
@@ -58,7 +57,7 @@ def _operands(graph: Graph, attention: Node, known: dict[Value, np.ndarray | Non
         return Operands(_together(graph, (q, k, v)))
     rotation = graph.producers[q]
     values = (rotation.inputs[0], graph.producers[k].inputs[0], v)
-    return Operands(_together(graph, values), tables, rotation.attrs["traditional"])
+    return Operands(_together(graph, values), tables)
 
 
 def needed(graph: Graph, read: Mapping[Node, tuple[Value, ...]]) -> set[Node]:
@@ -87,7 +86,7 @@ def _tables(graph: Graph, attention: Node, known: dict[Value, np.ndarray | None]
     whole = isinstance(width, int) and width % 16 == 0 and 2 * q.inputs[1].shape[-1] == width
     if not whole or heads != (q.attrs["heads"], k.attrs["heads"]):
         return None
-    if q.attrs["traditional"] != k.attrs["traditional"]:
+    if q.attrs["traditional"] or k.attrs["traditional"]:
         return None
     length, past = attention.inputs[0].shape[1], attention.inputs[3].shape[2]
     for table in q.inputs[1:]:

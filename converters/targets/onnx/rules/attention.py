@@ -87,7 +87,7 @@ def _grouped(w: Writer, node: Node, bias: list[str]) -> tuple[list[str], dict[st
     tables = ["", ""]
     if given.tables is not None:
         tables = [w.constant(table, name="rotations") for table in given.tables]
-        options |= {"do_rotary": 1, "rotary_interleaved": int(given.neighbours)}
+        options["do_rotary"] = 1
     lengths = _lengths(w, node.inputs[0].shape[0], node.outputs[1].shape[2])
     operands = [*names, *[""] * (3 - len(names)), *map(w.name, node.inputs[3:5]), *lengths]
     if bias:
@@ -112,9 +112,8 @@ def _apart(w: Writer, node: Node) -> list[str]:
     shape = w.node("Concat", texts, w.int64([given.tables[0].shape[1]]), axis=0)
     tables = [w.node("Slice", w.constant(table, name="rotations"), *rows) for table in given.tables]
     tables = [w.node("Expand", table, shape) for table in tables]
-    options = {"interleaved": int(given.neighbours)}
     for index, heads in enumerate(node.attrs["heads"]):
-        names[index] = w.node("RotaryEmbedding", names[index], *tables, num_heads=heads, **options)
+        names[index] = w.node("RotaryEmbedding", names[index], *tables, num_heads=heads)
     return names
 
 
