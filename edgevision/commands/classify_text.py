@@ -26,7 +26,7 @@ def classify_text(
     """
     from json import dumps
 
-    from edgevision.commands.lines import given_or_lines
+    from edgevision.commands.lines import given_or_lines, told_unknown
     from edgevision.console import strip_escapes
     from edgevision.inference.encoding import classify_text as classes
     from edgevision.inference.encoding import open_encoder
@@ -34,6 +34,7 @@ def classify_text(
     encoder, found = open_encoder(model), []
     for text in given_or_lines(texts):
         probabilities = classes(encoder, text, truncate)
+        told_unknown(encoder, text)
         found.append({"text": text, "probabilities": probabilities})
         if not json:
             label, probability = next(iter(probabilities.items()))

@@ -25,7 +25,7 @@ def fill_mask(
     """
     from json import dumps
 
-    from edgevision.commands.lines import given_or_lines
+    from edgevision.commands.lines import given_or_lines, told_unknown
     from edgevision.console import strip_escapes
     from edgevision.inference.encoding import fill_mask as guesses
     from edgevision.inference.encoding import open_encoder
@@ -33,6 +33,7 @@ def fill_mask(
     encoder, found = open_encoder(model), []
     for text in given_or_lines(texts):
         masks = guesses(encoder, text, top, truncate)
+        told_unknown(encoder, text)
         found.append({"text": text, "masks": masks})
         for choices in () if json else masks:
             for choice in choices:

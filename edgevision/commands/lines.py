@@ -1,7 +1,8 @@
-"""What commands that take texts read: those that are given, else the lines of the standard input."""
+"""What commands that take texts have in common."""
 
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from edgevision.errors import UserError
 
@@ -24,4 +25,14 @@ def given_or_lines(texts: Sequence[str] | None) -> list[str]:
     return lines
 
 
-__all__ = ["given_or_lines"]
+def told_unknown(encoder: Any, text: str) -> None:
+    """A line on stderr about what of a text an encoder does not know."""
+    from edgevision.console import console, strip_escapes
+    from edgevision.inference.encoding import unknown_parts
+
+    if parts := unknown_parts(encoder, text):
+        shown = ", ".join(map(ascii, dict.fromkeys(parts)))
+        console.print(strip_escapes(f"the model does not know {shown[:200]}"), markup=False)
+
+
+__all__ = ["given_or_lines", "told_unknown"]

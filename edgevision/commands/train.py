@@ -130,17 +130,12 @@ def train(
     what = {"variant": variant, "data": data}
     machine = {"batch_auto": auto, "memory_limit": memory_limit, "tensorboard": tensorboard}
     place = {"out": out, "resume": resume, "force": force}
-    if model == "captioner":
-        _refuse("networks of pictures", {**of_pictures, "from": None})
+    own = {"captioner": _train_captions, "translator": _train_pairs, "encoder_lm": _train_encoder}
+    if model in own:
+        begins = {} if model == "translator" else {"start": start}
+        _refuse("networks of pictures", {**of_pictures, **({"from": None} if begins else {})})
         _refuse("decoder_lm", {"tokenizer": tokenizer, "context": context})
-        what |= {"vocabulary": vocabulary, "start": start}
-        _train_captions(what, recipe, settings or [], machine, place)
-    elif model in ("translator", "encoder_lm"):
-        from_run = {"start": start} if model == "encoder_lm" else {}
-        _refuse("networks of pictures", {**of_pictures, **({"from": None} if from_run else {})})
-        _refuse("decoder_lm", {"tokenizer": tokenizer, "context": context})
-        trains = _train_encoder if from_run else _train_pairs
-        trains(what | {"vocabulary": vocabulary} | from_run, recipe, settings or [], machine, place)
+        own[model]({**what, "vocabulary": vocabulary, **begins}, recipe, settings or [], machine, place)
     elif model == "decoder_lm":
         _refuse("networks of pictures", of_pictures)
         _train_text({**what, **text}, recipe, settings or [], machine, place)

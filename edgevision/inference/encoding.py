@@ -136,6 +136,14 @@ def encoder_tokens(encoder: Encoder, text: str, truncate: bool = False) -> list[
     return ids
 
 
+def unknown_parts(encoder: Encoder, text: str) -> list[str]:
+    """What of a text the model has no token for, in order."""
+    found = encoder.tokenizer.backend.encode(text.strip(), add_special_tokens=False)
+    unknown = encoder.tokenizer.special("unk_token")
+    parts = [span for token, span in zip(found.ids, found.offsets, strict=True) if token == unknown]
+    return [text.strip()[start:end] for start, end in parts]
+
+
 def fill_mask(
     encoder: Encoder, text: str, top: int = 5, truncate: bool = False
 ) -> list[list[dict[str, Any]]]:
@@ -295,4 +303,5 @@ __all__ = [
     "fill_mask",
     "is_encoder",
     "open_encoder",
+    "unknown_parts",
 ]

@@ -204,6 +204,8 @@ def test_bad_input_is_one_line(run, tmp_path, capsys):
     assert "the text is empty" in told("fill-mask", str(run), " ")
     assert "nothing to fill" in told("fill-mask", str(run), "film")
     assert "knows no part of" in told("fill-mask", str(run), "你好")
+    assert main(["fill-mask", str(run), "[MASK] 你"]) == 0
+    assert "the model does not know '\\u4f60'" in capsys.readouterr().err
     assert "the model takes 20 (--truncate" in told("fill-mask", str(run), "[MASK] " + "film " * 40)
     assert main(["fill-mask", str(run), "[MASK] " + "film " * 40, "--truncate"]) == 0
     capsys.readouterr()
