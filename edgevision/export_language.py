@@ -58,13 +58,15 @@ FILES = (
 class ClientDecoder(StatelessDecoder):
     """`(input_ids, attention_mask, position_ids, *past) -> (logits, *present)`, as clients call a decoder.
 
-    The mask (B, P + L) is 0 where a row of a batch is filled up. Models with rotary positions need no
-    position_ids, since only distances count; ours take them where there is a table of positions.
+    The mask (B, P + L) is 0 where a row of a batch is filled up. Our models take position_ids, which clients
+    of this layout feed; where positions are rotary they are not read: tokens stand one after the other, and
+    only the distances between them count. Models of mlx-lm do not take them.
     """
 
     def __init__(self, model: Any):
         super().__init__(model)
-        self.positioned = isinstance(model, decoder_lm.Model) and model.config.style == "gpt2"
+        self.positioned = isinstance(model, decoder_lm.Model)
+        self.tabled = isinstance(model, decoder_lm.Model) and model.config.style == "gpt2"
         if not all(isinstance(slot.part, str) for slot in self.slots):
             raise UserError(
                 "the model keeps more than keys and values, which the clients of a folder cannot name",
@@ -97,7 +99,7 @@ class ClientDecoder(StatelessDecoder):
             setattr(cache, str(slot.part), array)
             cache.offset, cache.real = array.shape[2], mask
         ids = ids.astype(mx.int32)
-        if positions is None:
+        if positions is None or not self.tabled:
             logits = self.model(ids, cache=caches)
         else:
             logits = self.model(ids, cache=caches, positions=positions.astype(mx.int32))
