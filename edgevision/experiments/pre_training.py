@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
+from math import sqrt
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -75,6 +76,8 @@ def page(name: str, count: int, tested: int, rows: dict[str, Any], encoder: dict
     before = encoder["result"]
     better = rows["encoder, pre-trained"]["test_accuracy"] - rows["encoder, from scratch"]["test_accuracy"]
     sizes, passes = encoder["config"], encoder["training"]["epochs"]
+    share = rows["encoder, pre-trained"]["test_accuracy"]
+    error = sqrt(share * (1 - share) / tested)
     lines = [
         "# What pre-training is worth",
         "",
@@ -92,9 +95,8 @@ def page(name: str, count: int, tested: int, rows: dict[str, Any], encoder: dict
             for title, row in rows.items()
         ),
         "",
-        f"Pre-training is worth {100 * better:+.1f} points. One sentence of the test is"
-        f" {100 / tested:.2f} points, and two trainings",
-        "of different seeds are about a point apart.",
+        f"Pre-training is worth {100 * better:+.1f} points here; the standard error of an accuracy",
+        f"on {tested:,} sentences is {100 * error:.1f} points.",
         "",
         f"On {machine()}. Made by",
         "",
