@@ -224,10 +224,13 @@ def _train_encoder(
     machine: dict[str, Any],
     place: dict[str, Any],
 ) -> None:
+    from edgevision.errors import UsageError
     from edgevision.training.encoding import EncoderRecipe
     from edgevision.training.encoding_run import train_encoder_run
     from edgevision.training.recipe import settings_of
 
+    if what["start"] is not None and what["vocabulary"] is not None:
+        raise UsageError("--from brings its tokenizer", hint="leave --vocabulary out")
     wishes = {**what, **recipe, **settings_of(settings, EncoderRecipe())}
     result = train_encoder_run(wishes, **place, machine=_machine(machine))
     told = f"held-out loss {result['test_loss']:.3f}, accuracy {result['test_accuracy']:.1%}"

@@ -217,5 +217,7 @@ def test_bad_input_is_one_line(run, tmp_path, capsys):
     assert "takes 2 to 20 tokens" in told("export", str(run), "--to", "onnx", "--context", "64", "--out", "x")
     assert "are not there" in told("train", "encoder_lm", "--variant", "classifier", "--data", "none",
                                    "--out", str(tmp_path / "n"))  # fmt: skip
+    assert "brings its tokenizer" in told("train", "encoder_lm", "--from", str(run), "--vocabulary", "500",
+                                          "--out", str(tmp_path / "n"))  # fmt: skip
     with pytest.raises(UserError, match="not for feature-extraction"):
         embed(open_encoder(run), "film")
